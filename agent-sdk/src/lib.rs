@@ -1,0 +1,53 @@
+//! Write agents that send each other durable commands and events, and let them run as scaled services.
+//!
+//! MCP here is the **Multi-agent Communication Protocol**, not the Model Context Protocol.
+//!
+//! ```no_run
+//! use mcp_agent_sdk::{Agent, Context, McpError};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), mcp_agent_sdk::Error> {
+//!     Agent::new("greeter").on("greet", greet).run().await
+//! }
+//!
+//! async fn greet(_ctx: Context, name: String) -> Result<String, McpError> {
+//!     Ok(format!("hello, {name}"))
+//! }
+//! ```
+//!
+//! - [`Agent`] is built from plain async functions; [`Agent::run`] makes it a service, [`Agent::start`]
+//!   runs it inside a test or another program.
+//! - [`Context`] is what a handler sees of its command, and how it sends others.
+//! - [`Action`] names an action and its types once for both sides.
+//! - [`TestBroker`] is a real, private server for a test; [`LocalServer`] one for a program.
+//! - [`Client`] sends commands from outside an agent.
+
+mod action;
+mod agent;
+mod context;
+mod error;
+mod event;
+mod handler;
+mod host;
+mod logging;
+mod server;
+mod testing;
+
+pub use action::Action;
+pub use agent::Agent;
+pub use context::Context;
+pub use error::Error;
+pub use event::{Event, Subscription};
+pub use handler::{EventFunction, HandlerFunction};
+pub use host::RunningAgent;
+pub use logging::init_logging;
+pub use server::{LocalServer, LocalServerBuilder, ServerError};
+pub use testing::TestBroker;
+
+pub use mcp_runtime::{
+    Category, Client, Config, McpError, Name, Priority, Progress, Raw, Recovery, SendCommand, SendError,
+    Severity, code, topology::Start,
+};
+
+/// The crate below, for what this one does not cover.
+pub use mcp_runtime as runtime;

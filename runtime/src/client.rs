@@ -1,0 +1,260 @@
+//! A connection to the server, under one namespace and one name.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{ConnectErrorKind, ConnectOptions, Event as ConnectionEvent, jetstream};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::{
+    clock::ServerClock,
+    config::{Config, Setup},
+    error::{ConnectError, PublishError},
+    events,
+    message::{Event, Name, Namespace, Raw, Token},
+    replies::Replies,
+    send::SendCommand,
+    topology,
+};
+
+/// Messages that wait for one subscription's reader. Beyond it the NATS client drops them, which is
+/// logged; commands are pulled by count and replies are one per command, so it takes a storm.
+const SUBSCRIPTION_CAPACITY: usize = 65_536;
+
+/// Sends commands, publishes events, carries agents. Cheap to clone; all clones share one connection.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use mcp_runtime::{Client, Config};
+///
+/// let client = Client::connect(Config::new("nats://127.0.0.1:4222").name("frontend")).await?;
+/// let greeting: String = client
+///     .send_command("greeter", "greet", "Ada")
+///     .timeout(Duration::from_secs(5))
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    name: Name,
+    inner: Arc<Connection>,
+}
+
+/// What all clones share.
+struct Connection {
+    nats: async_nats::Client,
+    jetstream: jetstream::Context,
+    namespace: Namespace,
+    requester: Token,
+    replies: Replies,
+    timeout: Duration,
+    clock: ServerClock,
+    connected: watch::Receiver<u64>,
+    setup: Setup,
+    display_url: String,
+}
+
+impl Client {
+    /// Connects, and creates or checks the streams and buckets.
+    ///
+    /// # Errors
+    /// When no server answers, when it refuses the credentials, is too old, has no JetStream, or holds
+    /// streams of the same names with other settings.
+    pub async fn connect(config: Config) -> Result<Self, ConnectError> {
+        let (namespace, name) = config.checked_names()?;
+        let (connected_tx, connected) = watch::channel(0);
+        let nats = open(&config, &name, connected_tx).await?;
+        let url = config.display_url();
+
+        let jetstream = jetstream::context::ContextBuilder::new()
+            .timeout(Duration::from_secs(10))
+            .backpressure_on_inflight(false)
+            .build(nats.clone());
+        let topology_error = |source| ConnectError::Topology { url: url.clone(), source: Box::new(source) };
+        topology::check_server(&jetstream).await.map_err(topology_error)?;
+        if config.setup == Setup::Ensure {
+            let mut wanted = config.topology.clone();
+            wanted.namespace = namespace.to_string();
+            topology::ensure(&jetstream, &wanted).await.map_err(topology_error)?;
+        }
+
+        let requester = Token::random();
+        let replies = Replies::subscribe(&nats, &namespace, &requester)
+            .await
+            .map_err(|_| ConnectError::Lost { url: url.clone() })?;
+        let inner = Connection {
+            nats,
+            jetstream,
+            namespace,
+            requester,
+            replies,
+            timeout: config.timeout,
+            clock: ServerClock::default(),
+            connected,
+            setup: config.setup,
+            display_url: url,
+        };
+        Ok(Self { name, inner: Arc::new(inner) })
+    }
+
+    /// Sends a command and waits for its result.
+    ///
+    /// Durable unless [`SendCommand::realtime`] is chosen: once stored it survives every crash and waits
+    /// for an instance of the target. Nothing is sent before the returned value is awaited.
+    pub fn send_command<R>(&self, target: &str, action: &str, parameters: impl Serialize) -> SendCommand<R> {
+        SendCommand::new(self.clone(), target, action, &parameters)
+    }
+
+    /// Publishes an event under this client's name; done when the server has stored it.
+    ///
+    /// # Errors
+    /// When the name or the data is not valid or the server does not store.
+    pub async fn publish(&self, event: &str, data: impl Serialize) -> Result<(), PublishError> {
+        let invalid = |reason: String| PublishError::Invalid { reason };
+        let name = Name::new(event).map_err(|error| invalid(error.to_string()))?;
+        let data = Raw::encode(&data).map_err(|error| invalid(error.to_string()))?;
+        self.publish_event(&Event::new(self.name.clone(), name, data)).await
+    }
+
+    /// Publishes an event that was put together by the caller.
+    ///
+    /// # Errors
+    /// When the server does not store.
+    pub async fn publish_event(&self, event: &Event) -> Result<(), PublishError> {
+        events::publish(self, event).await
+    }
+
+    /// The same connection under another name, which becomes the `source` of what is sent.
+    #[must_use]
+    pub fn named(&self, name: Name) -> Self {
+        Self { name, inner: Arc::clone(&self.inner) }
+    }
+
+    /// What this client calls itself.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The namespace it works in.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.inner.namespace
+    }
+
+    /// The server's address, without credentials.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.inner.display_url
+    }
+
+    /// The NATS connection, for what this crate does not cover.
+    #[must_use]
+    pub fn nats(&self) -> &async_nats::Client {
+        &self.inner.nats
+    }
+
+    /// The JetStream context, for what this crate does not cover.
+    #[must_use]
+    pub fn jetstream(&self) -> &jetstream::Context {
+        &self.inner.jetstream
+    }
+
+    /// Waits until everything published so far has left for the server.
+    pub async fn flush(&self) {
+        // A flush fails only when the connection is closed: then there is nothing left to wait for.
+        let _ = self.inner.nats.flush().await;
+    }
+
+    pub(crate) fn requester(&self) -> &Token {
+        &self.inner.requester
+    }
+
+    pub(crate) fn replies(&self) -> &Replies {
+        &self.inner.replies
+    }
+
+    pub(crate) fn default_timeout(&self) -> Duration {
+        self.inner.timeout
+    }
+
+    pub(crate) fn clock(&self) -> &ServerClock {
+        &self.inner.clock
+    }
+
+    pub(crate) fn may_create(&self) -> bool {
+        self.inner.setup == Setup::Ensure
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.inner.nats.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Counts the connections made so far; a change means that the server has forgotten our pulls.
+    pub(crate) fn connections(&self) -> watch::Receiver<u64> {
+        self.inner.connected.clone()
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("server", &self.inner.display_url).field("name", &self.name).finish()
+    }
+}
+
+async fn open(config: &Config, name: &Name, connected: watch::Sender<u64>) -> Result<async_nats::Client, ConnectError> {
+    let connected = Arc::new(connected);
+    let mut options = ConnectOptions::new()
+        .name(name.as_str())
+        .connection_timeout(config.connect_timeout)
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .ping_interval(Duration::from_secs(10))
+        .max_reconnects(None)
+        .reconnect_delay_callback(reconnect_delay)
+        .event_callback(move |event| {
+            note(&event, &connected);
+            std::future::ready(())
+        });
+    if let Some(path) = &config.credentials {
+        options = options.credentials_file(path).await.map_err(|source| ConnectError::Credentials {
+            path: path.display().to_string(),
+            source,
+        })?;
+    }
+    let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
+    options.connect(servers).await.map_err(|source| {
+        let url = config.display_url();
+        match source.kind() {
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                ConnectError::Refused { url, source }
+            }
+            _ => ConnectError::Unreachable { url, source },
+        }
+    })
+}
+
+/// The library's own delays grow to 4 s; a restarted server is back sooner.
+fn reconnect_delay(attempts: usize) -> Duration {
+    Duration::from_millis(match attempts {
+        0 | 1 => 20,
+        2..=10 => 100,
+        _ => 500,
+    })
+}
+
+fn note(event: &ConnectionEvent, connected: &watch::Sender<u64>) {
+    match event {
+        ConnectionEvent::Connected => {
+            connected.send_modify(|count| *count += 1);
+            tracing::info!("connected to the server");
+        }
+        ConnectionEvent::Disconnected => tracing::warn!("connection to the server lost, reconnecting"),
+        ConnectionEvent::SlowConsumer(_) => {
+            tracing::warn!("a subscription is full, messages of core subjects are dropped");
+        }
+        ConnectionEvent::ServerError(error) => tracing::warn!(%error, "the server reports an error"),
+        ConnectionEvent::ClientError(error) => tracing::debug!(%error, "the connection reports an error"),
+        other => tracing::debug!(event = %other, "the connection changed"),
+    }
+}

@@ -1,0 +1,276 @@
+//! How a client finds its server, what it calls itself, how long it waits.
+
+use std::{env, path::PathBuf, time::Duration};
+
+use crate::message::{InvalidName, Name, Namespace};
+use crate::topology::TopologyConfig;
+
+/// The server that is used when nothing else is said.
+pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A name in the configuration is not valid.
+    #[error("{setting}: {source}")]
+    Name {
+        /// The builder's method or the environment variable.
+        setting: &'static str,
+        /// Why.
+        source: InvalidName,
+    },
+    /// A value in the configuration is not valid.
+    #[error("{setting}: `{value}` is not {expected}")]
+    Value {
+        /// The environment variable.
+        setting: String,
+        /// What it was set to.
+        value: String,
+        /// What it may be set to.
+        expected: &'static str,
+    },
+    /// A variable of the environment that looks like ours and is not.
+    #[error("{variable} is not a setting of MCP; did you mean {nearest}?")]
+    UnknownVariable {
+        /// The variable as it is set.
+        variable: String,
+        /// The nearest one that exists.
+        nearest: &'static str,
+    },
+}
+
+/// How a [`Client`](crate::Client) connects; the defaults work on a laptop.
+///
+/// ```
+/// use std::time::Duration;
+/// use mcp_runtime::Config;
+/// let config = Config::new("nats://127.0.0.1:4222").name("director_agent").timeout(Duration::from_secs(30));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub(crate) url: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) credentials: Option<PathBuf>,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) topology: TopologyConfig,
+    pub(crate) setup: Setup,
+}
+
+/// Whether a client creates the streams and buckets that it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Setup {
+    /// Creates what is missing and checks what exists.
+    #[default]
+    Ensure,
+    /// Trusts that an administrator has run `mcpctl setup`: for identities without the right to create.
+    Assume,
+}
+
+/// Every variable that [`Config::from_env`] or an agent reads.
+const VARIABLES: [&str; 14] = [
+    "MCP_NATS_URL",
+    "MCP_NATS_SERVER",
+    "MCP_NATS_CREDS",
+    "MCP_NAMESPACE",
+    "MCP_REPLICAS",
+    "MCP_WORKFLOW_SHARDS",
+    "MCP_SETUP",
+    "MCP_TIMEOUT",
+    "MCP_AGENT_CAPACITY",
+    "MCP_AGENT_VERSION",
+    "MCP_HEARTBEAT_INTERVAL",
+    "MCP_DRAIN_GRACE",
+    "MCP_LOG",
+    "MCP_LOG_FORMAT",
+];
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new(DEFAULT_URL)
+    }
+}
+
+impl Config {
+    /// A configuration for the server or servers at `url`, separated by commas.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            namespace: Namespace::default().to_string(),
+            name: "client".to_owned(),
+            credentials: None,
+            timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            topology: TopologyConfig::default(),
+            setup: Setup::default(),
+        }
+    }
+
+    /// Reads `MCP_NATS_URL`, `MCP_NAMESPACE`, `MCP_NATS_CREDS`, `MCP_REPLICAS`, `MCP_WORKFLOW_SHARDS`,
+    /// `MCP_TIMEOUT` (such as `30s`) and `MCP_SETUP` (`ensure` or `assume`). To be called from `main` only.
+    ///
+    /// # Errors
+    /// When a variable has a value that cannot be used, or a variable beginning with `MCP_` resembles
+    /// one of ours without being one.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        refuse_misspelt(env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
+        let mut config = Self::new(env::var("MCP_NATS_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned()));
+        if let Ok(namespace) = env::var("MCP_NAMESPACE") {
+            config.namespace = namespace;
+        }
+        config.credentials = env::var_os("MCP_NATS_CREDS").map(PathBuf::from);
+        config.topology.replicas = env_parsed("MCP_REPLICAS", "a number from 1 to 5")?;
+        config.topology.workflow_shards = env_parsed("MCP_WORKFLOW_SHARDS", "a number from 1 to 64")?;
+        if let Some(timeout) = env_duration("MCP_TIMEOUT")? {
+            config.timeout = timeout;
+        }
+        config.setup = match env::var("MCP_SETUP").as_deref() {
+            Err(_) | Ok("ensure") => Setup::Ensure,
+            Ok("assume") => Setup::Assume,
+            Ok(other) => return Err(invalid("MCP_SETUP", other, "`ensure` or `assume`")),
+        };
+        Ok(config)
+    }
+
+    /// What the client calls itself: the `source` of what it sends (default `client`).
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The namespace (default `mcp`).
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// A NATS credentials file.
+    #[must_use]
+    pub fn credentials(mut self, path: impl Into<PathBuf>) -> Self {
+        self.credentials = Some(path.into());
+        self
+    }
+
+    /// How long a command waits for its reply when the call says nothing else (default 30 s).
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sizes, ages and replicas of what is created.
+    #[must_use]
+    pub fn topology(mut self, topology: TopologyConfig) -> Self {
+        self.topology = topology;
+        self
+    }
+
+    /// Whether streams and buckets are created or trusted to be there.
+    #[must_use]
+    pub fn setup(mut self, setup: Setup) -> Self {
+        self.setup = setup;
+        self
+    }
+
+    /// The server's address, without credentials that may stand in it.
+    #[must_use]
+    pub fn display_url(&self) -> String {
+        let servers = self.url.split(',').map(|server| match server.trim().split_once("://") {
+            Some((scheme, rest)) => format!("{scheme}://{}", after_user(rest)),
+            None => after_user(server.trim()).to_owned(),
+        });
+        servers.collect::<Vec<_>>().join(",")
+    }
+
+    pub(crate) fn checked_names(&self) -> Result<(Namespace, Name), ConfigError> {
+        let in_setting = |setting| move |source| ConfigError::Name { setting, source };
+        let namespace = self.namespace.parse().map_err(in_setting("namespace"))?;
+        let name = self.name.parse().map_err(in_setting("name"))?;
+        Ok((namespace, name))
+    }
+}
+
+fn after_user(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Reads and parses a variable; a missing one is `None`.
+///
+/// # Errors
+/// When it is set to something else than `expected`.
+pub fn env_parsed<T: std::str::FromStr>(
+    variable: &'static str,
+    expected: &'static str,
+) -> Result<Option<T>, ConfigError> {
+    match env::var(variable) {
+        Ok(value) => value.parse().map(Some).map_err(|_| invalid(variable, &value, expected)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Reads a duration such as `250ms` or `30s`; a missing one is `None`.
+///
+/// # Errors
+/// When it is set to something that is no duration.
+pub fn env_duration(variable: &'static str) -> Result<Option<Duration>, ConfigError> {
+    match env::var(variable) {
+        Ok(value) => humantime::parse_duration(&value)
+            .map(Some)
+            .map_err(|_| invalid(variable, &value, "a duration such as `250ms` or `30s`")),
+        Err(_) => Ok(None),
+    }
+}
+
+fn invalid(setting: &str, value: &str, expected: &'static str) -> ConfigError {
+    ConfigError::Value { setting: setting.to_owned(), value: value.to_owned(), expected }
+}
+
+/// A typing mistake in a variable's name would otherwise be the default, silently. Only near misses are
+/// refused: the prefix is shared with the Model Context Protocol's tools.
+fn refuse_misspelt(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+    for variable in names.filter(|name| name.starts_with("MCP_") && !VARIABLES.contains(&name.as_str())) {
+        if let Some(nearest) = VARIABLES.into_iter().find(|known| edit_distance(&variable, known) <= 2) {
+            return Err(ConfigError::UnknownVariable { variable, nearest });
+        }
+    }
+    Ok(())
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_variables_are_refused_with_the_nearest() {
+        let check = |name: &str| refuse_misspelt([name.to_owned()].into_iter());
+        let error = check("MCP_NATS_ULR").unwrap_err().to_string();
+        assert!(error.contains("MCP_NATS_URL"), "{error}");
+        assert!(check("MCP_NATS_URL").is_ok());
+        assert!(check("MCP_INSPECTOR_PORT").is_ok());
+        assert!(check("PATH").is_ok());
+    }
+
+    #[test]
+    fn credentials_in_the_address_are_not_shown() {
+        let config = Config::new("nats://ada:secret@host:4222, other:4223");
+        assert_eq!(config.display_url(), "nats://host:4222,other:4223");
+    }
+}

@@ -1,0 +1,226 @@
+//! The errors of the client's verbs.
+
+use std::time::Duration;
+
+use crate::{
+    config::ConfigError,
+    message::{Category, DecodeError, McpError, code},
+    topology::TopologyError,
+};
+
+/// Why a client could not connect.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The configuration cannot be used.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// Nothing answers there.
+    #[error("no server at {url}")]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// What the connection said.
+        source: async_nats::ConnectError,
+    },
+    /// The server does not let this identity in.
+    #[error("the server at {url} refused the credentials")]
+    Refused {
+        /// The server.
+        url: String,
+        /// What it said.
+        source: async_nats::ConnectError,
+    },
+    /// The credentials file cannot be read.
+    #[error("cannot read the credentials file {path}")]
+    Credentials {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server cannot do what is needed, or holds something else under our names.
+    #[error("the server at {url} cannot be used")]
+    Topology {
+        /// The server.
+        url: String,
+        /// What is wrong.
+        source: Box<TopologyError>,
+    },
+    /// The connection was lost while it was being set up.
+    #[error("the connection to {url} was lost while it was being set up")]
+    Lost {
+        /// The server.
+        url: String,
+    },
+}
+
+impl ConnectError {
+    /// Whether waiting can help: a server that is not there yet, as against one that refuses.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Lost { .. } => true,
+            Self::Topology { source, .. } => source.is_transient(),
+            _ => false,
+        }
+    }
+}
+
+/// Why a command did not bring back a result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The target answered with an error.
+    #[error("{target}.{action} answered {error}")]
+    Answered {
+        /// The agent.
+        target: String,
+        /// The action.
+        action: String,
+        /// Its answer.
+        error: Box<McpError>,
+    },
+    /// No answer in time.
+    #[error("{target}.{action} did not answer within {}; the command is {}", humantime::format_duration(*timeout), queued_text(*queued))]
+    Timeout {
+        /// The agent.
+        target: String,
+        /// The action.
+        action: String,
+        /// How long was waited.
+        timeout: Duration,
+        /// Whether the command is stored and will still be done when somebody takes it up in time.
+        queued: bool,
+    },
+    /// The server cannot be reached or does not store.
+    #[error("cannot reach the server: {reason}")]
+    Transport {
+        /// What failed.
+        reason: String,
+    },
+    /// Nobody listens for realtime commands of this agent now.
+    #[error("no instance of `{target}` is listening for realtime commands")]
+    NobodyListens {
+        /// The agent.
+        target: String,
+    },
+    /// The message is larger than the server takes.
+    #[error("the message of {size} bytes is over the limit of {limit} bytes")]
+    TooLarge {
+        /// Of body and headers.
+        size: usize,
+        /// The server's.
+        limit: usize,
+    },
+    /// The call itself is not valid: a name, or parameters that cannot be encoded.
+    #[error("the command cannot be sent: {reason}")]
+    Invalid {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The result has another shape than the caller expects.
+    #[error("{target}.{action} answered with a result of another shape")]
+    UnexpectedResult {
+        /// The agent.
+        target: String,
+        /// The action.
+        action: String,
+        /// What could not be read.
+        source: DecodeError,
+    },
+}
+
+fn queued_text(queued: bool) -> &'static str {
+    match queued {
+        true => "stored and waits in its queue",
+        false => "not known to be stored",
+    }
+}
+
+impl SendError {
+    /// The error in the protocol's form, with the callee's own where there is one.
+    #[must_use]
+    pub fn to_mcp_error(&self) -> McpError {
+        let message = self.to_string();
+        match self {
+            Self::Answered { error, .. } => (**error).clone(),
+            Self::Timeout { queued, .. } => {
+                McpError::temporary(code::TIMEOUT).message(message).detail("queued", *queued)
+            }
+            Self::Transport { .. } | Self::NobodyListens { .. } => {
+                McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(message)
+            }
+            Self::TooLarge { .. } => McpError::permanent(code::PAYLOAD_TOO_LARGE).message(message),
+            Self::Invalid { .. } => McpError::permanent(code::INVALID_MESSAGE).message(message),
+            Self::UnexpectedResult { source, .. } => {
+                let error = McpError::permanent(code::INVALID_MESSAGE).message(format!("{message}: {source}"));
+                match source.field() {
+                    Some(field) => error.detail("field", field),
+                    None => error,
+                }
+            }
+        }
+    }
+
+    /// The code of [`SendError::to_mcp_error`].
+    #[must_use]
+    pub fn code(&self) -> String {
+        self.to_mcp_error().code
+    }
+
+    /// Whether trying again can help.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        self.to_mcp_error().category == Category::Temporary
+    }
+}
+
+/// Why an event was not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The server cannot be reached or does not store.
+    #[error("cannot store the event: {reason}")]
+    Transport {
+        /// What failed.
+        reason: String,
+    },
+    /// The message is larger than the server takes.
+    #[error("the event of {size} bytes is over the limit of {limit} bytes")]
+    TooLarge {
+        /// Of body and headers.
+        size: usize,
+        /// The server's.
+        limit: usize,
+    },
+    /// The event itself is not valid: its name, or data that cannot be encoded.
+    #[error("the event cannot be published: {reason}")]
+    Invalid {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Why a subscription or a worker could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// A consumer is missing or differs.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// The connection is closed.
+    #[error("cannot subscribe to {subject}: {reason}")]
+    Subscribe {
+        /// What was subscribed to.
+        subject: String,
+        /// What failed.
+        reason: String,
+    },
+    /// The presence record could not be written.
+    #[error("cannot write the presence record: {reason}")]
+    Presence {
+        /// What failed.
+        reason: String,
+    },
+}

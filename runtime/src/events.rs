@@ -1,0 +1,270 @@
+//! Events: published into a stream, received by durable subscriptions.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_nats::{HeaderMap, Message};
+use futures_util::FutureExt;
+use rand::Rng;
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::Client,
+    dead_letter::{Autopsy, DeadLetter},
+    error::{PublishError, ReceiveError},
+    message::{Event, Format, McpError, Name, Namespace, code},
+    receive::{DeliveryInfo, Lease, Leases, Puller, Worker},
+    store::{self, Outgoing, StoreError},
+    topology::{self, EventConsumer, Start},
+    trace::TraceContext,
+};
+
+/// The delay before an event that failed comes again; doubles with each failure.
+const BASE_DELAY: Duration = Duration::from_millis(200);
+const MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// Stores an event.
+pub(crate) async fn publish(client: &Client, event: &Event) -> Result<(), PublishError> {
+    let body = Format::default()
+        .encode(event)
+        .map_err(|error| PublishError::Invalid { reason: error.to_string() })?;
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", event.id.as_str());
+    headers.insert("Content-Type", Format::default().content_type());
+    let subject = client.namespace().event(&event.source, &event.name);
+    let deadline = Instant::now() + client.default_timeout().min(Duration::from_secs(90));
+    let stored = store::store(client.nats(), &Outgoing { subject, headers, body }, deadline).await;
+    stored.map(drop).map_err(|error| match error {
+        StoreError::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
+        other => PublishError::Transport { reason: other.to_string() },
+    })
+}
+
+/// An event as a subscriber gets it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct EventDelivery {
+    /// The event.
+    pub event: Arc<Event>,
+    /// 1 when it is delivered for the first time.
+    pub delivery: u64,
+    /// Fires when the lease is lost or the subscription stops.
+    pub cancelled: CancellationToken,
+    /// The trace that the event belongs to.
+    pub trace: TraceContext,
+}
+
+/// What a subscriber does with an event.
+pub trait EventHandler: Send + Sync + 'static {
+    /// Handles one event. A temporary error brings it back later, a permanent one puts it among the
+    /// dead letters.
+    fn call(&self, delivery: EventDelivery) -> Pin<Box<dyn Future<Output = Result<(), McpError>> + Send>>;
+}
+
+/// A durable subscription of an agent; its instances share it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EventSubscriptionConfig {
+    /// The subscription's name, unique in the agent.
+    pub name: Name,
+    /// The agent whose events are wanted; `None` for all agents.
+    pub source: Option<Name>,
+    /// The event that is wanted; `None` for all.
+    pub event: Option<Name>,
+    /// Where a new subscription begins (default with the next event).
+    pub start: Start,
+    /// Handlers that may run at once, at least 1 (default 16).
+    pub concurrency: u32,
+    /// How often an event that fails comes again before it is put among the dead letters (default 10).
+    pub max_retries: u32,
+}
+
+impl EventSubscriptionConfig {
+    /// The defaults.
+    #[must_use]
+    pub fn new(name: Name, source: Option<Name>, event: Option<Name>) -> Self {
+        Self { name, source, event, start: Start::New, concurrency: 16, max_retries: 10 }
+    }
+
+    fn subject(&self, namespace: &Namespace) -> String {
+        let token = |name: &Option<Name>| name.as_ref().map_or("*", Name::as_str).to_owned();
+        format!("{namespace}.evt.{}.{}", token(&self.source), token(&self.event))
+    }
+}
+
+/// A running subscription; dropping it stops it at once.
+pub struct EventSubscription {
+    stop: CancellationToken,
+    abandon: CancellationToken,
+    idle: watch::Receiver<bool>,
+}
+
+impl EventSubscription {
+    /// Begins to receive, on behalf of a worker.
+    ///
+    /// # Errors
+    /// When the consumer cannot be created or exists with other settings.
+    pub async fn start(worker: &Worker, config: EventSubscriptionConfig, handler: Arc<dyn EventHandler>) -> Result<Self, ReceiveError> {
+        let client = worker.client().clone();
+        let namespace = client.namespace();
+        let subject = config.subject(namespace);
+        if client.may_create() {
+            let wanted = EventConsumer {
+                agent: client.name().as_str(),
+                subscription: config.name.as_str(),
+                subjects: &[subject],
+                start: config.start,
+            };
+            topology::ensure_event_consumer(client.jetstream(), namespace.as_str(), wanted).await?;
+        }
+        let consumer = Namespace::event_consumer(client.name(), &config.name);
+        let puller = Puller::new(client.clone(), &namespace.events_stream(), &consumer).await?;
+        let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+        let (idle_tx, idle) = watch::channel(false);
+        let receiving = Receiving {
+            connections: client.connections(),
+            leases: worker.leases().clone(),
+            max_retries: config.max_retries,
+            abandon: abandon.clone(),
+            client,
+            handler,
+        };
+        tokio::spawn(receiving.run(puller, config.concurrency.max(1) as usize, stop.clone(), idle_tx));
+        Ok(Self { stop, abandon, idle })
+    }
+
+    /// Asks for nothing more and lets what runs come to its end within `grace`.
+    pub async fn drain(mut self, grace: Duration) {
+        self.stop.cancel();
+        let _ = tokio::time::timeout(grace, self.idle.wait_for(|idle| *idle)).await;
+    }
+}
+
+impl Drop for EventSubscription {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.abandon.cancel();
+    }
+}
+
+#[derive(Clone)]
+struct Receiving {
+    client: Client,
+    leases: Leases,
+    handler: Arc<dyn EventHandler>,
+    max_retries: u32,
+    abandon: CancellationToken,
+    connections: watch::Receiver<u64>,
+}
+
+impl Receiving {
+    async fn run(mut self, mut puller: Puller, concurrency: usize, stop: CancellationToken, idle: watch::Sender<bool>) {
+        // Each running event reports its end once, so this can never be full.
+        let (done_tx, mut done) = mpsc::channel(concurrency);
+        let mut in_flight = 0;
+        loop {
+            let free = (concurrency - in_flight) as u64;
+            // Topped up in halves: one request for many events.
+            if puller.outstanding() * 2 <= free && free > puller.outstanding() {
+                puller.ask(free - puller.outstanding()).await;
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(()) = done.recv() => in_flight -= 1,
+                Ok(()) = self.connections.changed() => puller.reset(),
+                message = puller.next() => if let Some(message) = message {
+                    in_flight += 1;
+                    self.begin(message, done_tx.clone());
+                },
+            }
+        }
+        while let Some(message) = puller.next_after_drain().await {
+            in_flight += 1;
+            self.begin(message, done_tx.clone());
+        }
+        while in_flight > 0 && done.recv().await.is_some() {
+            in_flight -= 1;
+        }
+        idle.send_replace(true);
+    }
+
+    fn begin(&self, message: Message, done: mpsc::Sender<()>) {
+        let receiving = self.clone();
+        tokio::spawn(async move {
+            receiving.receive(message).await;
+            let _ = done.send(()).await;
+        });
+    }
+
+    async fn receive(&self, message: Message) {
+        let delivered = message.reply.clone().and_then(|reply| Some((DeliveryInfo::parse(&reply)?, reply)));
+        let Some((info, reply)) = delivered else { return };
+        let lease = self.leases.take(reply);
+        let event = Format::of_message(&message).and_then(|format| format.decode::<Event>(&message.payload));
+        let outcome = match event {
+            Ok(event) => self.handle(&message, event, &info, &lease).await,
+            Err(error) => {
+                let error = McpError::permanent(code::INVALID_MESSAGE).message(format!("no version 1 event: {error}"));
+                Some(Err(error))
+            }
+        };
+        match outcome {
+            Some(Ok(())) => lease.acknowledge().await,
+            Some(Err(error)) => self.fail(&message, &info, lease, error).await,
+            // Left to whoever has it now.
+            None => {}
+        }
+    }
+
+    async fn handle(&self, message: &Message, event: Event, info: &DeliveryInfo, lease: &Lease) -> Option<Result<(), McpError>> {
+        let cancelled = CancellationToken::new();
+        let delivery = EventDelivery {
+            event: Arc::new(event),
+            delivery: info.deliveries,
+            cancelled: cancelled.clone(),
+            trace: TraceContext::extract(message.headers.as_ref()),
+        };
+        let handling = async { self.handler.call(delivery).await };
+        tokio::select! {
+            ended = AssertUnwindSafe(handling).catch_unwind() => Some(ended.unwrap_or_else(|_| {
+                Err(McpError::temporary(code::HANDLER_PANICKED).message("the event handler panicked"))
+            })),
+            () = lease.lost().cancelled() => { cancelled.cancel(); None }
+            () = self.abandon.cancelled() => { cancelled.cancel(); None }
+        }
+    }
+
+    async fn fail(&self, message: &Message, info: &DeliveryInfo, lease: Lease, error: McpError) {
+        let retries = u64::from(error.max_retries.unwrap_or(u32::MAX).min(self.max_retries));
+        if error.is_temporary() && info.deliveries <= retries {
+            tracing::debug!(%error, delivery = info.deliveries, "an event handler failed, the event comes again");
+            return lease.give_back(delay(info.deliveries, error.retry_delay)).await;
+        }
+        let mut tokens = message.subject.rsplit('.');
+        let name = tokens.next().unwrap_or("unknown").to_owned();
+        let attempts = u32::try_from(info.deliveries).unwrap_or(u32::MAX);
+        let autopsy = Autopsy { reason: error.code.clone(), attempts, errors: vec![error] };
+        let letter = DeadLetter::of(message, info, autopsy).under(&self.client, self.client.name(), &name);
+        match letter.store(&self.client).await {
+            Ok(()) => lease.terminate().await,
+            Err(error) => tracing::error!(%error, "a dead letter could not be stored, the event comes again"),
+        }
+    }
+}
+
+/// Exponential with full jitter; never sooner than the handler advised.
+fn delay(failures: u64, advised: Option<Duration>) -> Duration {
+    let exponent = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
+    let ceiling = BASE_DELAY.saturating_mul(1 << exponent).min(MAX_DELAY);
+    ceiling.mul_f64(rand::rng().random_range(0.0..=1.0)).max(advised.unwrap_or_default())
+}

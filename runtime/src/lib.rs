@@ -1,0 +1,45 @@
+//! The runtime of MCP, the **Multi-agent Communication Protocol**: messages, transport and resilience for
+//! agents that talk over NATS JetStream. (It is not the Model Context Protocol.)
+//!
+//! Agent authors use the crate `mcp-agent-sdk`, which stands on this one. Here are the parts:
+//!
+//! - [`Client`] connects, sends commands ([`Client::send_command`]) and publishes events.
+//! - [`Worker`] is the receiving side of one instance of an agent.
+//! - [`EventSubscription`] receives events durably.
+//! - [`McpError`] is the error that crosses the wire; [`SendError`] is what a caller sees.
+//! - [`resilience`] holds the policies, usable on their own.
+//! - [`topology`] creates or checks the streams and buckets on the server.
+//!
+//! What is on the wire is described in `PROTOCOL.md`, how the crates fit together in `ARCHITECTURE.md`.
+
+mod client;
+mod clock;
+mod config;
+mod dead_letter;
+mod error;
+mod events;
+mod message;
+mod presence;
+mod receive;
+mod replies;
+pub mod resilience;
+mod send;
+mod store;
+pub mod topology;
+mod trace;
+
+pub use client::Client;
+pub use config::{Config, ConfigError, DEFAULT_URL, Setup, env_duration, env_parsed};
+pub use error::{ConnectError, PublishError, ReceiveError, SendError};
+pub use events::{EventDelivery, EventHandler, EventSubscription, EventSubscriptionConfig};
+pub use message::{
+    Category, Command, DecodeError, EncodeError, Event, Format, InvalidName, InvalidPriority, Load,
+    McpError, Name, Namespace, PROTOCOL_VERSION, Priority, Progress, Raw, Recovery, Reply, ReplyKind,
+    RetryPolicy, Severity, Status, Token, code,
+};
+pub use presence::{ActionInfo, InstanceState, PresenceRecord};
+pub use receive::{CommandHandler, Invocation, Worker, WorkerConfig};
+pub use send::SendCommand;
+pub use trace::TraceContext;
+
+pub(crate) use clock::unix_ms;

@@ -1,0 +1,27 @@
+//! The protocol's types: what travels, how it is named and how it is encoded.
+//!
+//! Nothing here touches the network. `PROTOCOL.md` is the contract these types follow.
+
+mod codec;
+mod command;
+mod error;
+mod event;
+mod name;
+mod raw;
+mod reply;
+mod subject;
+
+pub use codec::{DecodeError, EncodeError, Format};
+pub use command::{Command, RetryPolicy};
+pub use error::{Category, McpError, Recovery, Severity, code};
+pub use event::Event;
+pub use name::{InvalidName, Name, Token};
+pub use raw::Raw;
+pub use reply::{Load, Progress, Reply, ReplyKind, Status};
+pub use subject::{InvalidPriority, Namespace, Priority};
+
+pub(crate) use reply::Answerer;
+pub(crate) use subject::CommandSubject;
+
+/// The version of the protocol that this crate speaks.
+pub const PROTOCOL_VERSION: u8 = 1;

@@ -1,0 +1,186 @@
+//! The receiving side of an agent: pull by lane -> decode -> handler -> settle.
+//!
+//! One task owns what is asked for, what is here and what runs; each command runs in a task of its own.
+
+mod cancellations;
+mod delivery;
+mod execute;
+mod inbound;
+mod intake;
+mod lease;
+mod load;
+
+mod plan;
+mod puller;
+mod settle;
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    client::Client,
+    error::ReceiveError,
+    message::{McpError, Name, Raw, Token},
+    presence::Presence,
+    topology,
+};
+
+pub use execute::Invocation;
+
+pub(crate) use delivery::DeliveryInfo;
+pub(crate) use lease::{Lease, Leases};
+pub(crate) use load::LoadMeter;
+pub(crate) use puller::Puller;
+
+use cancellations::Cancellations;
+
+/// What an agent does with its commands.
+pub trait CommandHandler: Send + Sync + 'static {
+    /// The names of the actions, in the order in which people should read them.
+    fn actions(&self) -> Vec<String>;
+
+    /// Whether there is an action of this name.
+    fn knows(&self, action: &str) -> bool;
+
+    /// Runs the action of a command.
+    fn call(&self, invocation: Invocation) -> Pin<Box<dyn Future<Output = Result<Raw, McpError>> + Send>>;
+}
+
+/// How one instance of an agent works.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WorkerConfig {
+    /// The agent's name; instances of the same name share its work.
+    pub agent: Name,
+    /// This instance.
+    pub instance: Token,
+    /// The agent's version, told in its presence record.
+    pub version: String,
+    /// Handlers that may run at once, at least 1 (default 64).
+    pub capacity: u32,
+    /// Between two presence records (default 5 s).
+    pub heartbeat_interval: Duration,
+}
+
+impl WorkerConfig {
+    /// The defaults for an agent.
+    #[must_use]
+    pub fn new(agent: Name) -> Self {
+        Self {
+            agent,
+            instance: Token::random(),
+            version: "0.0.0".to_owned(),
+            capacity: 64,
+            heartbeat_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What all tasks of a worker share.
+pub(crate) struct Shared {
+    agent: Name,
+    instance: Token,
+    client: Client,
+    handler: Arc<dyn CommandHandler>,
+    load: Arc<LoadMeter>,
+    cancellations: Cancellations,
+    /// Fires when the grace of a drain is over: whatever still runs is left to others.
+    abandon: CancellationToken,
+}
+
+/// A running instance of an agent.
+pub struct Worker {
+    shared: Arc<Shared>,
+    presence: Presence,
+    drain: CancellationToken,
+    idle: watch::Receiver<bool>,
+    leases: Leases,
+    stop: CancellationToken,
+    drain_requested: mpsc::Receiver<()>,
+}
+
+impl Worker {
+    /// Starts to pull and to run commands.
+    ///
+    /// # Errors
+    /// When the agent's consumers cannot be created or differ, or its presence cannot be written.
+    pub async fn start(client: &Client, config: WorkerConfig, handler: Arc<dyn CommandHandler>) -> Result<Self, ReceiveError> {
+        let client = client.named(config.agent.clone());
+        if client.may_create() {
+            topology::ensure_agent(client.jetstream(), client.namespace().as_str(), config.agent.as_str()).await?;
+        }
+        let load = Arc::new(LoadMeter::new(config.capacity.max(1)));
+        // The first record also tells the offset of the server's clock, by which deadlines are judged.
+        let presence = Presence::announce(&client, &config, handler.actions(), Arc::clone(&load)).await?;
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            agent: config.agent,
+            instance: config.instance,
+            client: client.clone(),
+            handler,
+            load,
+            cancellations: Cancellations::new(),
+            abandon: CancellationToken::new(),
+        });
+        let leases = Leases::keep(client, stop.clone());
+        let drain = CancellationToken::new();
+        let (drain_tx, drain_requested) = mpsc::channel(1);
+        let (idle_tx, idle) = watch::channel(false);
+        let receiving =
+            intake::Intake::new(Arc::clone(&shared), leases.clone(), config.capacity.max(1), drain.clone(), drain_tx).await?;
+        tokio::spawn(receiving.run(idle_tx));
+        presence.ready();
+        Ok(Self { shared, presence, drain, idle, leases, stop, drain_requested })
+    }
+
+    /// This instance's id.
+    #[must_use]
+    pub fn instance(&self) -> &Token {
+        &self.shared.instance
+    }
+
+    /// The connection, under the agent's name.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.shared.client
+    }
+
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// Waits until somebody asks for a drain by the control verb.
+    pub async fn drain_requested(&mut self) {
+        if self.drain_requested.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Stops pulling, lets what runs come to its end within `grace`, and takes leave. What is not done
+    /// by then is delivered to another instance. Returns whether everything was done.
+    pub async fn drain(mut self, grace: Duration) -> bool {
+        self.presence.draining();
+        self.drain.cancel();
+        let done = tokio::time::timeout(grace, self.idle.wait_for(|idle| *idle)).await.is_ok();
+        if !done {
+            tracing::warn!("the grace is over, what still runs is left to other instances");
+            self.shared.abandon.cancel();
+            let _ = tokio::time::timeout(Duration::from_secs(1), self.idle.wait_for(|idle| *idle)).await;
+        }
+        self.presence.leave().await;
+        self.stop.cancel();
+        self.shared.client.flush().await;
+        done
+    }
+}
+
+impl Drop for Worker {
+    // A worker that is dropped without a drain stops at once; its messages come back elsewhere.
+    fn drop(&mut self) {
+        self.drain.cancel();
+        self.shared.abandon.cancel();
+        self.stop.cancel();
+    }
+}

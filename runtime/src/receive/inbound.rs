@@ -1,0 +1,153 @@
+//! From a NATS message to a command that may run, or the reason why it may not.
+
+use std::time::Duration;
+
+use async_nats::Message;
+use serde::Deserialize;
+
+use crate::{
+    message::{Answerer, Command, CommandSubject, Format, McpError, Raw, code},
+    trace::TraceContext,
+};
+
+use super::{
+    Shared,
+    delivery::{DeliveryInfo, age_before},
+    lease::Lease,
+};
+
+/// A command may be delivered this often beyond its recorded failures; more has killed its workers.
+const MAX_DEATHS: u64 = 5;
+
+/// A message as it came, with what is needed to settle it.
+pub(super) struct Inbound {
+    pub(super) message: Message,
+    pub(super) info: DeliveryInfo,
+    pub(super) format: Format,
+    /// `None` for realtime commands, which nobody will deliver again.
+    pub(super) lease: Option<Lease>,
+}
+
+/// A message that is no command.
+pub(super) struct Undecodable {
+    pub(super) error: McpError,
+    pub(super) reply_to: Option<String>,
+    pub(super) command_id: String,
+}
+
+impl Inbound {
+    pub(super) fn new(message: Message, info: DeliveryInfo, lease: Option<Lease>) -> Self {
+        // An unknown content type is reported when the body is read; what can be answered is in msgpack.
+        let format = Format::of_message(&message).unwrap_or_default();
+        Self { message, info, format, lease }
+    }
+
+    /// Reads the command.
+    pub(super) fn decode(&self, shared: &Shared) -> Result<Command, Undecodable> {
+        let command = Format::of_message(&self.message)
+            .and_then(|format| Command::decode(format, &self.message.payload));
+        let mut command = command.map_err(|error| {
+            let field = error.field().map(str::to_owned);
+            let error = McpError::permanent(code::INVALID_MESSAGE)
+                .message(format!("the body is no version 1 command: {error}"));
+            let error = match field {
+                Some(field) => error.detail("field", field),
+                None => error,
+            };
+            self.undecodable(shared, error)
+        })?;
+        // Realtime clients may use the reply subject of the NATS message itself.
+        if command.reply_to.is_none() && self.lease.is_none() {
+            command.reply_to = self.message.reply.as_ref().map(ToString::to_string);
+        }
+        // Never published to: anything else would let a stranger write through the agent's rights.
+        if let Some(forbidden) = command.reply_to.take_if(|subject| !shared.client.namespace().allows_reply_to(subject)) {
+            tracing::warn!(subject = forbidden, "a reply subject outside `reply` and `_INBOX` is ignored");
+        }
+        Ok(command)
+    }
+
+    /// Whether the command may run now, and for how long it is worth doing.
+    pub(super) fn admit(&self, shared: &Shared, command: &Command) -> Result<Option<Duration>, McpError> {
+        self.agrees_with_subject(shared, command)?;
+        if self.info.deliveries > MAX_DEATHS && self.lease.is_some() {
+            let message = format!("delivered {} times without an end: it kills its workers", self.info.deliveries);
+            return Err(McpError::permanent(code::POISON).message(message));
+        }
+        let remaining = self.remaining(shared, command)?;
+        if !shared.handler.knows(command.action.as_str()) {
+            let actions = shared.handler.actions();
+            return Err(McpError::permanent(code::UNKNOWN_ACTION)
+                .message(format!("`{}` has no action `{}`; it has: {}", shared.agent, command.action, actions.join(", ")))
+                .detail("actions", actions));
+        }
+        Ok(remaining)
+    }
+
+    fn agrees_with_subject(&self, shared: &Shared, command: &Command) -> Result<(), McpError> {
+        let subject = CommandSubject::parse(&self.message.subject);
+        let agrees = subject.is_some_and(|subject| {
+            subject.agent == command.target.as_str()
+                && subject.agent == shared.agent.as_str()
+                && subject.action == command.action.as_str()
+                && subject.lane.is_none_or(|lane| lane == command.priority)
+        });
+        match agrees {
+            true => Ok(()),
+            false => Err(McpError::permanent(code::INVALID_MESSAGE).message(format!(
+                "target `{}`, action `{}` and priority `{}` disagree with the subject {}",
+                command.target, command.action, command.priority, self.message.subject
+            ))),
+        }
+    }
+
+    /// What is left of the time to live; the age is counted by the server's clock alone.
+    fn remaining(&self, shared: &Shared, command: &Command) -> Result<Option<Duration>, McpError> {
+        let Some(ttl) = command.ttl() else { return Ok(None) };
+        let age = self.age(shared);
+        match ttl.checked_sub(age) {
+            Some(remaining) if !remaining.is_zero() => Ok(Some(remaining)),
+            _ => Err(McpError::permanent(code::DEADLINE_EXCEEDED)
+                .message(format!("taken up {} ms after it was stored, worth doing for {} ms", age.as_millis(), ttl.as_millis()))),
+        }
+    }
+
+    /// How long ago the command was first stored.
+    pub(super) fn age(&self, shared: &Shared) -> Duration {
+        let here = match self.lease {
+            Some(_) => shared.client.clock().age(self.info.stored_at_ms),
+            None => Duration::ZERO,
+        };
+        here + age_before(self.message.headers.as_ref())
+    }
+
+    pub(super) fn trace(&self) -> TraceContext {
+        TraceContext::extract(self.message.headers.as_ref())
+    }
+
+    pub(super) fn answerer(&self, shared: &Shared, command_id: &str, attempt: u32) -> Answerer {
+        Answerer {
+            command_id: command_id.to_owned(),
+            attempt,
+            source: shared.agent.clone(),
+            instance: shared.instance.to_string(),
+        }
+    }
+
+    fn undecodable(&self, shared: &Shared, error: McpError) -> Undecodable {
+        let salvaged: Salvaged = self.format.decode_prefix(&self.message.payload).unwrap_or_default();
+        let text = |raw: Option<Raw>| raw.and_then(|raw| raw.decode::<String>().ok());
+        let reply_to = text(salvaged.reply_to)
+            .or_else(|| self.lease.is_none().then(|| self.message.reply.as_ref().map(ToString::to_string)).flatten())
+            .filter(|subject| shared.client.namespace().allows_reply_to(subject));
+        Undecodable { error, reply_to, command_id: text(salvaged.id).unwrap_or_default() }
+    }
+}
+
+/// What can still be read of a broken command.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Salvaged {
+    id: Option<Raw>,
+    reply_to: Option<Raw>,
+}

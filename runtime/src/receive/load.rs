@@ -1,0 +1,109 @@
+//! How busy this instance is: told in every reply and in its presence record.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::message::Load;
+
+/// Waits that the percentile looks back on.
+const RECENT: usize = 128;
+
+/// The weight of the newest handler time in the running mean, as one part of this many.
+const SMOOTHING: u64 = 8;
+
+/// Counts what runs and remembers how long the latest commands waited.
+#[derive(Debug)]
+pub(crate) struct LoadMeter {
+    capacity: u32,
+    in_flight: AtomicU32,
+    typical_micros: AtomicU64,
+    waits: Mutex<Waits>,
+}
+
+#[derive(Debug, Default)]
+struct Waits {
+    recent: Vec<Duration>,
+    next: usize,
+}
+
+impl LoadMeter {
+    pub(crate) fn new(capacity: u32) -> Self {
+        Self {
+            capacity,
+            in_flight: AtomicU32::new(0),
+            typical_micros: AtomicU64::new(0),
+            waits: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn begin(&self, waited: Duration) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = waits.next;
+        match waits.recent.get_mut(next) {
+            Some(oldest) => *oldest = waited,
+            None => waits.recent.push(waited),
+        }
+        waits.next = (next + 1) % RECENT;
+    }
+
+    pub(crate) fn end(&self, took: Duration) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        let before = self.typical_micros.load(Ordering::Relaxed);
+        let after = match before {
+            0 => took,
+            _ => before - before / SMOOTHING + took / SMOOTHING,
+        };
+        self.typical_micros.store(after, Ordering::Relaxed);
+    }
+
+    /// The running mean of handler times; `None` before the first.
+    pub(crate) fn typical(&self) -> Option<Duration> {
+        match self.typical_micros.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(Duration::from_micros(micros)),
+        }
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        Load {
+            in_flight,
+            capacity: self.capacity,
+            utilization: (f64::from(in_flight) / f64::from(self.capacity)).min(1.0),
+            queue_wait_p95_ms: self.wait_p95().as_secs_f64() * 1000.0,
+        }
+    }
+
+    fn wait_p95(&self) -> Duration {
+        let mut recent = self.waits.lock().unwrap_or_else(PoisonError::into_inner).recent.clone();
+        recent.sort_unstable();
+        recent.get(recent.len() * 95 / 100).or(recent.last()).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_tells_what_runs_and_what_waited() {
+        let meter = LoadMeter::new(4);
+        for wait in 1..=100 {
+            meter.begin(Duration::from_millis(wait));
+        }
+        for _ in 0..98 {
+            meter.end(Duration::from_millis(8));
+        }
+        let load = meter.load();
+        assert_eq!((load.in_flight, load.capacity, load.utilization), (2, 4, 0.5));
+        assert!((load.queue_wait_p95_ms - 96.0).abs() < 1.0, "{}", load.queue_wait_p95_ms);
+        assert_eq!(meter.typical(), Some(Duration::from_millis(8)));
+    }
+}

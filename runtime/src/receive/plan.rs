@@ -1,0 +1,113 @@
+//! How many messages to ask for, by lane.
+//!
+//! Pure: the receive loop tells what it has, this says what to ask.
+
+use std::time::Duration;
+
+const LANES: usize = 4;
+
+/// Work that takes this long gains nothing from a message held ready, while another instance could
+/// have begun with it.
+const QUICK: Duration = Duration::from_millis(20);
+
+/// What one lane has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LaneState {
+    /// Messages asked for and not yet here.
+    pub(crate) outstanding: u64,
+    /// Messages here and not yet begun.
+    pub(crate) ready: u64,
+    /// Messages that the server had left when it was last heard of.
+    pub(crate) pending: u64,
+}
+
+/// What is to be asked for now, the highest lane first.
+///
+/// The sum of what is asked for, here and outstanding never exceeds what is free by more than one for
+/// each lane: every lane needs one question open to hear of its work at all.
+pub(crate) fn pulls(lanes: [LaneState; LANES], capacity: u64, in_flight: u64, typical: Option<Duration>) -> [u64; LANES] {
+    let free = capacity.saturating_sub(in_flight);
+    let quick = typical.is_some_and(|typical| typical < QUICK);
+    let prefetch = match (free, quick) {
+        (0, false) => 0,
+        (0, true) => LANES as u64,
+        _ => LANES as u64 - 1,
+    };
+    let held: u64 = lanes.iter().map(|lane| lane.outstanding + lane.ready).sum();
+    let mut budget = (free + prefetch).saturating_sub(held);
+    let idle_share = (capacity / 8).clamp(1, 64);
+
+    let mut asks = [0; LANES];
+    // First one question for each lane that has none open and nothing here ...
+    for (ask, lane) in asks.iter_mut().zip(lanes) {
+        if lane.outstanding + lane.ready == 0 && budget > 0 {
+            *ask = 1;
+            budget -= 1;
+        }
+    }
+    // ... then as much as each is known or likely to have. Topped up in halves, not one by one.
+    for (ask, lane) in asks.iter_mut().zip(lanes) {
+        let wanted = lane.pending.max(idle_share).min(free.max(1));
+        let short = wanted.saturating_sub(lane.outstanding + lane.ready + *ask);
+        if short * 2 >= wanted {
+            let more = short.min(budget);
+            *ask += more;
+            budget -= more;
+        }
+    }
+    asks
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lane(outstanding: u64, ready: u64, pending: u64) -> LaneState {
+        LaneState { outstanding, ready, pending }
+    }
+
+    #[test]
+    fn an_idle_agent_asks_on_every_lane() {
+        assert_eq!(pulls([lane(0, 0, 0); 4], 1, 0, None), [1, 1, 1, 1]);
+        assert_eq!(pulls([lane(0, 0, 0); 4], 64, 0, None), [8, 8, 8, 8]);
+    }
+
+    #[test]
+    fn a_busy_agent_with_long_work_asks_for_nothing() {
+        assert_eq!(pulls([lane(0, 0, 9); 4], 2, 2, Some(Duration::from_secs(1))), [0; 4]);
+        assert_eq!(pulls([lane(0, 0, 9); 4], 2, 2, Some(Duration::from_millis(1))), [1; 4]);
+    }
+
+    #[test]
+    fn a_backlog_gets_what_is_free() {
+        let asks = pulls([lane(8, 0, 0), lane(8, 0, 0), lane(0, 0, 500), lane(8, 0, 0)], 64, 0, None);
+        assert_eq!(asks, [0, 0, 43, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn asked_and_held_stay_within_free_plus_one_a_lane(
+            lanes in proptest::array::uniform4((0u64..4, 0u64..3, 0u64..1000)),
+            capacity in 1u64..300, in_flight in 0u64..300, ms in 0u64..50,
+        ) {
+            let lanes = lanes.map(|(outstanding, ready, pending)| lane(outstanding, ready, pending));
+            let held: u64 = lanes.iter().map(|lane| lane.outstanding + lane.ready).sum();
+            let asked: u64 = pulls(lanes, capacity, in_flight, Some(Duration::from_millis(ms))).iter().sum();
+            let free = capacity.saturating_sub(in_flight);
+            prop_assert!(asked == 0 || held + asked <= free + 4);
+        }
+
+        #[test]
+        fn with_room_no_lane_is_left_without_a_question(
+            ready in proptest::array::uniform4(0u64..2), capacity in 9u64..300,
+        ) {
+            let lanes = ready.map(|ready| lane(0, ready, 0));
+            let asks = pulls(lanes, capacity, 0, None);
+            for (ask, ready) in asks.into_iter().zip(ready) {
+                prop_assert!(ask + ready > 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Pulls messages from one durable consumer, knowing at any time how many it has asked for.
+//!
+//! The library's own pull streams ask for fixed batches; an agent asks for what it has room for.
+
+use std::time::Duration;
+
+use async_nats::{Message, StatusCode, Subscriber};
+use futures_util::StreamExt;
+use tokio::time::{Instant, sleep_until};
+
+use crate::{client::Client, error::ReceiveError};
+
+use super::delivery::DeliveryInfo;
+
+/// How long a pull waits on the server; a lost one is asked again after it.
+const EXPIRES: Duration = Duration::from_secs(20);
+
+/// How often the server shows that it still knows of a pull.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// Two heartbeats and a half: then the pull is lost and asked again.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// The pulls of one consumer.
+pub(crate) struct Puller {
+    client: Client,
+    consumer: String,
+    request_subject: String,
+    inbox: String,
+    frames: Subscriber,
+    outstanding: u64,
+    /// How many messages the server had left after the last delivery.
+    pending: u64,
+    asked_at: Instant,
+    heard_at: Instant,
+    draining: bool,
+}
+
+impl Puller {
+    pub(crate) async fn new(client: Client, stream: &str, consumer: &str) -> Result<Self, ReceiveError> {
+        let inbox = client.nats().new_inbox();
+        let frames = client.nats().subscribe(inbox.clone()).await.map_err(|error| ReceiveError::Subscribe {
+            subject: inbox.clone(),
+            reason: error.to_string(),
+        })?;
+        let now = Instant::now();
+        Ok(Self {
+            client,
+            consumer: consumer.to_owned(),
+            request_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
+            inbox,
+            frames,
+            outstanding: 0,
+            pending: 0,
+            asked_at: now,
+            heard_at: now,
+            draining: false,
+        })
+    }
+
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
+    pub(crate) fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// Whether a message is likely to arrive at once: the server has some and was asked a moment ago.
+    pub(crate) fn expects_soon(&self, within: Duration) -> bool {
+        self.outstanding > 0 && self.pending > 0 && self.asked_at.elapsed() < within
+    }
+
+    /// Asks the server for up to `count` messages.
+    pub(crate) async fn ask(&mut self, count: u64) {
+        let request = format!(
+            r#"{{"batch":{count},"expires":{},"idle_heartbeat":{}}}"#,
+            EXPIRES.as_nanos(),
+            HEARTBEAT.as_nanos()
+        );
+        let publishing =
+            self.client.nats().publish_with_reply(self.request_subject.clone(), self.inbox.clone(), request.into());
+        match publishing.await {
+            Ok(()) => {
+                self.outstanding += count;
+                self.asked_at = Instant::now();
+                self.heard_at = self.asked_at;
+            }
+            Err(error) => tracing::debug!(%error, "a pull was not sent"),
+        }
+    }
+
+    /// Forgets the pulls of a connection that is gone.
+    pub(crate) fn reset(&mut self) {
+        self.outstanding = 0;
+        self.heard_at = Instant::now();
+    }
+
+    /// Waits for the next message; `None` when only the number of outstanding pulls has changed.
+    /// Cancellation loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<Message> {
+        let silent_at = match self.outstanding {
+            0 => self.heard_at + Duration::from_secs(3600),
+            _ => self.heard_at + SILENCE,
+        };
+        let frame = tokio::select! {
+            frame = self.frames.next() => frame,
+            () = sleep_until(silent_at) => {
+                tracing::debug!(consumer = self.consumer, "a pull was lost, asking again");
+                self.reset();
+                return None;
+            }
+        };
+        let Some(frame) = frame else {
+            // The connection is closed for good: the owner is stopping.
+            return std::future::pending().await;
+        };
+        self.heard_at = Instant::now();
+        self.account(frame)
+    }
+
+    /// Takes in what the server has already sent, after which nothing more comes.
+    pub(crate) async fn next_after_drain(&mut self) -> Option<Message> {
+        if !std::mem::replace(&mut self.draining, true) && self.frames.drain().await.is_err() {
+            return None;
+        }
+        loop {
+            let frame = self.frames.next().await?;
+            if let Some(message) = self.account(frame) {
+                return Some(message);
+            }
+        }
+    }
+
+    fn account(&mut self, frame: Message) -> Option<Message> {
+        if let Some(status) = frame.status {
+            self.note_status(status, &frame);
+            return None;
+        }
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if let Some(info) = frame.reply.as_ref().and_then(|reply| DeliveryInfo::parse(reply)) {
+            self.pending = info.pending;
+        }
+        Some(frame)
+    }
+
+    fn note_status(&mut self, status: StatusCode, frame: &Message) {
+        match status.as_u16() {
+            // An idle heartbeat.
+            100 => {}
+            // The end of a pull: no messages, expired, or withdrawn; the server says how many are left of it.
+            404 | 408 | 409 => {
+                let left = frame.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+                let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(self.outstanding);
+                self.outstanding = self.outstanding.saturating_sub(left);
+                self.pending = 0;
+                if status.as_u16() == 409 {
+                    let reason = frame.description.as_deref().unwrap_or_default();
+                    tracing::debug!(consumer = self.consumer, reason, "the server withdrew a pull");
+                }
+            }
+            503 => {
+                self.pending = 0;
+                // No JetStream for the moment; the silence rule asks again.
+                tracing::debug!(consumer = self.consumer, "nobody answers pulls at the moment");
+            }
+            other => tracing::debug!(consumer = self.consumer, status = other, "unexpected status of a pull"),
+        }
+    }
+}

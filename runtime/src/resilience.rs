@@ -1,0 +1,52 @@
+//! The policies that keep a busy, slow or dead target from hurting its callers, and the callers from hurting it.
+//!
+//! Each is a plain value with explicit time: it takes `now`, touches neither network nor clock, knows none of the
+//! others and can be used on its own. The order in which they apply is the send path's business, not theirs.
+//!
+//! | question | policy | configured by |
+//! |---|---|---|
+//! | retry, and when? | [`RetryState`] | [`RetryConfig`] |
+//! | may this target get another retry at all? | [`RetryBudget`] | [`BudgetConfig`] |
+//! | is the target alive? | [`CircuitBreaker`] | [`BreakerConfig`] |
+//! | may this command leave now? | [`RateLimiter`], [`TokenBucket`] | [`LimiterConfig`] |
+//! | how fast does the target want it? | [`RateAdapter`] | [`AdaptConfig`] |
+//! | which lane is next? | [`LaneScheduler`] | [`LaneFloors`] |
+//!
+//! A configuration is checked once, into a [`Checked`] one; only that builds a policy. The one place that reads the
+//! clock is the waiting in [`RateLimiter::acquire`], a thin shell around a pure queue.
+
+mod adapt;
+mod backoff;
+mod breaker;
+mod bucket;
+mod budget;
+mod config;
+mod lanes;
+mod limiter;
+mod refusal;
+mod retry;
+mod window;
+
+pub use adapt::{AdaptConfig, LoadReport, RateAdapter, Signal};
+pub use backoff::RetryConfig;
+pub use breaker::{
+    BreakerConfig, BreakerSnapshot, BreakerState, CircuitBreaker, Outcome, Permit, Transition,
+    TransitionCause,
+};
+pub use bucket::TokenBucket;
+pub use budget::{BudgetConfig, RetryBudget};
+pub use config::{Checked, InvalidConfig, Validate};
+pub use lanes::{LaneFloors, LaneScheduler};
+pub use limiter::{LimiterConfig, LimiterSnapshot, RateLimiter};
+pub use refusal::{Refusal, RefusalReason};
+pub use retry::{Advice, Decision, RetryState, StopReason};
+
+/// Some instant to count from: tests of policies make up the rest of their time.
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "an `Instant` cannot be made up from nothing"
+)]
+fn start() -> std::time::Instant {
+    std::time::Instant::now()
+}

@@ -1,0 +1,233 @@
+//! The rate at which a target wants its commands, found out from how it answers.
+//!
+//! **No limit until there is a reason.** An adapter starts without one, so an idle system is never slowed and a fast
+//! target is not explored step by step. A limit appears with the first push back (`OVERLOADED`, `RATE_LIMITED`, a
+//! time-out, or a load that says "all handlers busy and commands queue") at the rate just measured, and is lifted after
+//! [`forget_after`](AdaptConfig::forget_after) without another. There is no push back where nothing was sent just now, or
+//! too little for a time-out to mean load: then there is no rate to take a limit from.
+//!
+//! **Down** by what the target got done: `backoff` times its measured throughput is right in one step after any overshoot
+//! and, unlike a part of one's own rate, does not spiral down while old commands are still in the queue. Once per
+//! window, and never for a command sent before the last cut: the cut could not have helped it.
+//!
+//! **Up** only while the limit is really used (somebody had to wait for it): by the square root of the rate, so that of two
+//! senders the slower gains more and their shares even out; at once by up to half where the target reports idle
+//! handlers. Not at all while the target reports that commands begin to queue.
+//!
+//! Not a latency gradient: the actions of one agent differ by orders of magnitude.
+
+mod config;
+mod load;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::ops::AddAssign;
+use std::time::{Duration, Instant};
+
+pub use config::AdaptConfig;
+use load::Load;
+pub use load::LoadReport;
+
+use super::config::Checked;
+use super::window::Window;
+
+/// Rates are measured over this long: a few round trips, and short against the 5 s in which the limit has to follow.
+const MEASURED: Duration = Duration::from_secs(1);
+const MEASURED_SLOTS: u32 = 10;
+
+/// With fewer answers in the measured time a throughput is an accident.
+const TRUSTED_ANSWERS: u32 = 5;
+
+/// With fewer commands in the measured time a time-out is a lost target or a lost reply, not load.
+const LOADED_COMMANDS: u32 = 10;
+
+/// One step up is at most this much: half as much again per window is tenfold in six windows.
+const LARGEST_STEP: f64 = 1.5;
+
+/// What an answer, or its absence, says about the rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// The target did the work: a result, or any error other than the ones below.
+    Done,
+    /// `OVERLOADED`, or the callee's `RATE_LIMITED`.
+    PushedBack,
+    /// No answer in time.
+    TimedOut,
+}
+
+/// Follows the rate that one target can take.
+///
+/// ```
+/// use mcp_runtime::resilience::{RateAdapter, Signal};
+/// use std::time::{Duration, Instant};
+///
+/// let mut adapter = RateAdapter::default();
+/// let (mut now, latency) = (Instant::now(), Duration::from_millis(5));
+/// for n in 0..200 {
+///     now += Duration::from_millis(5); // 200 a second, of which the target takes every other
+///     adapter.sent(1.0, now);
+///     if n % 2 == 0 { adapter.observe(Signal::Done, 1.0, latency, now) }
+/// }
+/// assert_eq!(adapter.limit(now), None);
+///
+/// adapter.observe(Signal::PushedBack, 1.0, latency, now);
+/// let limit = adapter.limit(now).unwrap();
+/// assert!((80.0..=110.0).contains(&limit), "{limit}");
+/// assert_eq!(adapter.limit(now + Duration::from_secs(30)), None); // forgotten
+/// ```
+#[derive(Debug)]
+pub struct RateAdapter {
+    config: Checked<AdaptConfig>,
+    limit: Option<f64>,
+    flow: Window<Flow>,
+    load: Load,
+    cut: Option<Instant>,
+    raised: Option<Instant>,
+    held_back: bool,
+}
+
+/// Tokens and commands, sent and done.
+#[derive(Debug, Clone, Copy, Default)]
+struct Flow {
+    sent: f64,
+    commands: u32,
+    done: f64,
+    answers: u32,
+}
+
+impl AddAssign for Flow {
+    fn add_assign(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.commands = self.commands.saturating_add(other.commands);
+        self.done += other.done;
+        self.answers = self.answers.saturating_add(other.answers);
+    }
+}
+
+impl Default for RateAdapter {
+    fn default() -> Self {
+        Self::new(Checked::default())
+    }
+}
+
+impl RateAdapter {
+    /// Makes an adapter without a limit, or with the fixed `max_rate` as the limit.
+    pub fn new(config: Checked<AdaptConfig>) -> Self {
+        Self {
+            limit: config.max_rate,
+            config,
+            flow: Window::new(MEASURED, MEASURED_SLOTS),
+            load: Load::default(),
+            cut: None,
+            raised: None,
+            held_back: false,
+        }
+    }
+
+    /// Returns the limit in tokens per second; `None` is no limit.
+    pub fn limit(&mut self, now: Instant) -> Option<f64> {
+        if self
+            .cut
+            .is_some_and(|cut| passed(cut, self.config.forget_after, now))
+        {
+            self.cut = None;
+            self.limit = self.config.max_rate;
+        }
+        self.limit
+    }
+
+    /// Notes that a command of this weight was sent.
+    pub fn sent(&mut self, weight: f64, now: Instant) {
+        *self.flow.current(now) += Flow {
+            sent: weight,
+            commands: 1,
+            ..Flow::default()
+        };
+    }
+
+    /// Notes that a command had to wait for the limit, or was refused by it: the limit is really used.
+    pub fn held_back(&mut self) {
+        self.held_back = true;
+    }
+
+    /// Takes in what became of a command of this weight, `latency` after it was sent.
+    pub fn observe(&mut self, signal: Signal, weight: f64, latency: Duration, now: Instant) {
+        match signal {
+            Signal::Done => {
+                *self.flow.current(now) += Flow {
+                    done: weight,
+                    answers: 1,
+                    ..Flow::default()
+                };
+                self.raise(now);
+            }
+            Signal::PushedBack => self.push_back(latency, now),
+            Signal::TimedOut => {
+                if self.flow.total(now).commands >= LOADED_COMMANDS {
+                    self.push_back(latency, now);
+                }
+            }
+        }
+    }
+
+    /// Takes in the load that a reply or a heartbeat reports.
+    pub fn observe_load(&mut self, report: LoadReport, now: Instant) {
+        self.load.take_in(report, now);
+        if self.load.is_over(&self.config, now) {
+            self.push_back(Duration::ZERO, now);
+        }
+    }
+
+    fn push_back(&mut self, latency: Duration, now: Instant) {
+        let helpless = self.cut.is_some_and(|cut| {
+            // Sent before the last cut.
+            !passed(cut, latency, now)
+        });
+        if helpless || !self.settled(self.cut, now) {
+            return;
+        }
+        let flow = self.flow.total(now);
+        let seconds = self.flow.covered(now).as_secs_f64();
+        if flow.commands == 0 && self.limit.is_none() {
+            return;
+        }
+        let current = self.limit.unwrap_or(flow.sent / seconds);
+        let least = current * self.config.max_cut;
+        let target = if flow.answers >= TRUSTED_ANSWERS {
+            (flow.done / seconds * self.config.backoff).clamp(least, current)
+        } else {
+            least
+        };
+        self.set(target);
+        self.cut = Some(now);
+        self.held_back = false;
+    }
+
+    fn raise(&mut self, now: Instant) {
+        let Some(current) = self.limit else { return };
+        let settled = self.settled(self.cut, now) && self.settled(self.raised, now);
+        if !self.held_back || !settled || self.load.is_full(&self.config, now) {
+            return;
+        }
+        let room = self.load.room(&self.config, now).unwrap_or(1.0);
+        let roomy = current * room.min(LARGEST_STEP);
+        self.set(roomy.max(current + current.sqrt()));
+        self.raised = Some(now);
+        self.held_back = false;
+    }
+
+    fn set(&mut self, limit: f64) {
+        let most = self.config.max_rate.unwrap_or(f64::MAX);
+        self.limit = Some(limit.clamp(self.config.min_rate, most));
+    }
+
+    fn settled(&self, change: Option<Instant>, now: Instant) -> bool {
+        change.is_none_or(|change| passed(change, self.config.window, now))
+    }
+}
+
+fn passed(since: Instant, time: Duration, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= time
+}

@@ -1,0 +1,161 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::resilience::start;
+
+const LATENCY: Duration = Duration::from_millis(5);
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// An adapter that sent 100 a second for a second, of which `done` of ten were done.
+fn running(done: u64, now: &mut Instant) -> RateAdapter {
+    let mut adapter = RateAdapter::default();
+    run(&mut adapter, done, now);
+    adapter
+}
+
+fn run(adapter: &mut RateAdapter, done: u64, now: &mut Instant) {
+    for n in 0..100 {
+        *now += millis(10);
+        adapter.sent(1.0, *now);
+        if n % 10 < done {
+            adapter.observe(Signal::Done, 1.0, LATENCY, *now);
+        }
+    }
+}
+
+fn near(limit: Option<f64>, expected: f64) -> bool {
+    limit.is_some_and(|limit| (limit - expected).abs() <= 0.15 * expected)
+}
+
+#[test]
+fn without_a_signal_there_is_no_limit() {
+    let mut now = start();
+    let mut adapter = running(10, &mut now);
+    adapter.held_back();
+    run(&mut adapter, 10, &mut now);
+    assert_eq!(adapter.limit(now), None);
+}
+
+#[test]
+fn a_push_back_limits_to_what_the_target_got_done() {
+    let check = |done, expected| {
+        let mut now = start();
+        let mut adapter = running(done, &mut now);
+        adapter.observe(Signal::PushedBack, 1.0, LATENCY, now);
+        let limit = adapter.limit(now);
+        assert!(near(limit, expected), "{done}: {limit:?}");
+    };
+    check(10, 90.0);
+    check(7, 63.0);
+    check(1, 50.0); // not more than half at once
+    check(0, 50.0);
+}
+
+#[test]
+fn a_cut_comes_once_per_window_and_not_for_what_was_sent_before_it() {
+    let mut now = start();
+    let mut adapter = running(0, &mut now);
+    let mut limits = Vec::new();
+    for after in [0, 499, 500, 999] {
+        adapter.observe(Signal::PushedBack, 1.0, millis(0), now + millis(after));
+        limits.push(adapter.limit(now).unwrap().round() as u32);
+    }
+    let first = limits[0];
+    assert_eq!(limits, [first, first, first / 2, first / 2]);
+    // 2 s after the cut, but sent before it.
+    adapter.observe(Signal::PushedBack, 1.0, millis(2_001), now + millis(2_500));
+    assert_eq!(adapter.limit(now).unwrap().round() as u32, first / 2);
+}
+
+#[test]
+fn a_time_out_among_few_commands_is_not_load() {
+    let mut now = start();
+    let mut adapter = RateAdapter::default();
+    for _ in 0..9 {
+        adapter.sent(1.0, now);
+    }
+    adapter.observe(Signal::TimedOut, 1.0, LATENCY, now);
+    assert_eq!(adapter.limit(now), None);
+    let mut adapter = running(5, &mut now);
+    adapter.observe(Signal::TimedOut, 1.0, LATENCY, now);
+    assert!(adapter.limit(now).is_some());
+}
+
+#[test]
+fn the_limit_rises_only_while_it_is_used() {
+    let mut now = start();
+    let mut adapter = running(10, &mut now);
+    adapter.observe(Signal::PushedBack, 1.0, LATENCY, now);
+    let cut = adapter.limit(now).unwrap();
+    run(&mut adapter, 10, &mut now);
+    assert_eq!(adapter.limit(now), Some(cut));
+    adapter.held_back();
+    run(&mut adapter, 10, &mut now);
+    assert_eq!(adapter.limit(now), Some(cut + cut.sqrt()));
+}
+
+#[test]
+fn the_reported_load_raises_holds_and_cuts() {
+    let check = |utilization, wait_ms, change: fn(f64, f64) -> bool| {
+        let mut now = start();
+        let mut adapter = running(10, &mut now);
+        adapter.observe(Signal::PushedBack, 1.0, LATENCY, now);
+        let cut = adapter.limit(now).unwrap();
+        adapter.held_back();
+        now += millis(500);
+        let report = LoadReport {
+            capacity: 8,
+            utilization,
+            queue_wait_p95: millis(wait_ms),
+        };
+        adapter.observe_load(report, now);
+        adapter.observe(Signal::Done, 1.0, LATENCY, now);
+        let limit = adapter.limit(now).unwrap();
+        assert!(change(limit, cut), "{utilization} {wait_ms}: {cut} {limit}");
+    };
+    check(0.2, 0, |limit, cut| limit == cut * LARGEST_STEP);
+    check(0.9, 0, |limit, cut| limit == cut + cut.sqrt());
+    check(1.0, 300, |limit, cut| limit == cut);
+    check(1.0, 600, |limit, cut| limit < cut);
+}
+
+#[test]
+fn an_overload_reported_while_nothing_is_sent_sets_no_limit() {
+    let (mut adapter, now) = (RateAdapter::default(), start());
+    let report = LoadReport {
+        capacity: 8,
+        utilization: 1.0,
+        queue_wait_p95: millis(5_000),
+    };
+    adapter.observe_load(report, now);
+    assert_eq!(adapter.limit(now), None);
+}
+
+proptest! {
+    #[test]
+    fn the_limit_stays_within_its_bounds(
+        signals in prop::collection::vec((0_u8..4, 0_u64..800, 0.0_f64..=1.0, 0_u64..2_000), 1..300)
+    ) {
+        let config = AdaptConfig { min_rate: 5.0, max_rate: Some(50.0), ..AdaptConfig::default() };
+        let mut adapter = RateAdapter::new(Checked::new(config).unwrap());
+        let mut now = start();
+        for (kind, gap, utilization, wait_ms) in signals {
+            now += millis(gap);
+            match kind {
+                0 => (0..20).for_each(|_| adapter.sent(1.0, now)),
+                1 => adapter.observe(Signal::PushedBack, 1.0, LATENCY, now),
+                2 => adapter.observe(Signal::Done, 1.0, LATENCY, now),
+                _ => {
+                    let queue_wait_p95 = millis(wait_ms);
+                    adapter.observe_load(LoadReport { capacity: 8, utilization, queue_wait_p95 }, now);
+                }
+            }
+            adapter.held_back();
+            let limit = adapter.limit(now).unwrap();
+            prop_assert!((5.0..=50.0).contains(&limit));
+        }
+    }
+}

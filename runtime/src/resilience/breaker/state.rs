@@ -1,0 +1,288 @@
+//! The breaker's state machine, without locks and permits.
+//!
+//! ```text
+//!              too many failures or slow calls
+//!    closed ------------------------------------> open <---------+
+//!      ^                                           |             | probes failed:
+//!      | enough probes succeeded      open time    |             | open longer
+//!      |                              passed       v             |
+//!      +-------------------------------------- half-open --------+
+//! ```
+
+use std::collections::VecDeque;
+use std::ops::AddAssign;
+use std::time::{Duration, Instant};
+
+use super::config::BreakerConfig;
+use super::transition::{BreakerSnapshot, BreakerState, Transition, TransitionCause};
+use crate::resilience::backoff::doubled;
+use crate::resilience::config::Checked;
+use crate::resilience::refusal::{Refusal, RefusalReason};
+use crate::resilience::window::Window;
+
+/// Transitions kept until somebody takes them; the oldest are dropped. A breaker that nobody watches changes every few
+/// seconds at most, so 16 cover any interval at which one would look.
+const TRANSITIONS_KEPT: usize = 16;
+
+/// Advice while probes are under way: their answers decide, and usually take less than this. A caller that comes too
+/// early again costs a refusal, nothing more.
+const PROBING_RETRY: Duration = Duration::from_millis(100);
+
+/// What a call came to, as far as the breaker is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The target answered: a result, or a PERMANENT error, which a healthy target gives as well.
+    Success,
+    /// A TEMPORARY error or no answer.
+    Failure,
+    /// Says nothing about the target's health: `RATE_LIMITED`, or the call was never sent.
+    Ignored,
+}
+
+/// Says during which stay in a state a call was admitted. What it came to counts only while that stay lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stay(u64);
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    config: Checked<BreakerConfig>,
+    phase: Phase,
+    stay: u64,
+    window: Window<Calls>,
+    /// Openings since the breaker was last closed; each doubles the open time.
+    opened: u32,
+    transitions: VecDeque<Transition>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Closed,
+    Open { until: Instant },
+    ForcedOpen,
+    HalfOpen(Probes),
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Probes {
+    under_way: u32,
+    succeeded: u32,
+    failed: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Calls {
+    all: u32,
+    failed: u32,
+    slow: u32,
+}
+
+impl AddAssign for Calls {
+    fn add_assign(&mut self, other: Self) {
+        self.all = self.all.saturating_add(other.all);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.slow = self.slow.saturating_add(other.slow);
+    }
+}
+
+impl Machine {
+    pub(super) fn new(config: Checked<BreakerConfig>) -> Self {
+        Self {
+            phase: Phase::Closed,
+            stay: 0,
+            window: Window::new(config.window, config.buckets),
+            opened: 0,
+            transitions: VecDeque::new(),
+            config,
+        }
+    }
+
+    pub(super) fn admit(&mut self, now: Instant) -> Result<Stay, Refusal> {
+        if matches!(self.phase, Phase::Open { until } if now >= until) {
+            self.enter(
+                Phase::HalfOpen(Probes::default()),
+                TransitionCause::OpenTimePassed,
+                now,
+            );
+        }
+        match &mut self.phase {
+            Phase::Closed => Ok(Stay(self.stay)),
+            Phase::HalfOpen(probes) if probes.admitted() < self.config.probes => {
+                probes.under_way += 1;
+                Ok(Stay(self.stay))
+            }
+            Phase::HalfOpen(_) => refuse(RefusalReason::Probing, PROBING_RETRY),
+            Phase::Open { until } => refuse(
+                RefusalReason::CircuitOpen,
+                until.saturating_duration_since(now),
+            ),
+            Phase::ForcedOpen => refuse(RefusalReason::ForcedOpen, self.config.open_max),
+        }
+    }
+
+    /// `draw` is uniform in 0 to 1 and jitters the open time, should there be one.
+    pub(super) fn record(
+        &mut self,
+        stay: Stay,
+        outcome: Outcome,
+        took: Duration,
+        now: Instant,
+        draw: f64,
+    ) {
+        if stay.0 != self.stay {
+            return;
+        }
+        let slow = self.config.slow_call.is_some_and(|limit| took >= limit);
+        match self.phase {
+            Phase::Closed => self.count(outcome, slow, now, draw),
+            Phase::HalfOpen(probes) => self.judge(probes.with(outcome, slow), now, draw),
+            // Nobody is admitted in these, so no stay leads here.
+            Phase::Open { .. } | Phase::ForcedOpen => {}
+        }
+    }
+
+    pub(super) fn release(&mut self, stay: Stay) {
+        if let Phase::HalfOpen(probes) = &mut self.phase
+            && stay.0 == self.stay
+        {
+            probes.under_way -= 1;
+        }
+    }
+
+    pub(super) fn force_open(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::ForcedOpen) {
+            self.enter(Phase::ForcedOpen, TransitionCause::Forced, now);
+        }
+    }
+
+    pub(super) fn reset(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Closed) {
+            self.window.clear();
+        } else {
+            self.close(TransitionCause::Reset, now);
+        }
+    }
+
+    pub(super) fn take_transitions(&mut self) -> Vec<Transition> {
+        self.transitions.drain(..).collect()
+    }
+
+    pub(super) fn snapshot(&mut self, now: Instant) -> BreakerSnapshot {
+        let calls = self.window.total(now);
+        let (open_for, probing) = match self.phase {
+            Phase::Open { until } => (until.checked_duration_since(now), 0),
+            Phase::HalfOpen(probes) => (None, probes.under_way),
+            Phase::Closed | Phase::ForcedOpen => (None, 0),
+        };
+        BreakerSnapshot {
+            state: self.phase.state(),
+            forced: matches!(self.phase, Phase::ForcedOpen),
+            open_for: open_for.filter(|left| !left.is_zero()),
+            calls: calls.all,
+            failures: calls.failed,
+            slow: calls.slow,
+            probing,
+            opened: self.opened,
+        }
+    }
+
+    fn count(&mut self, outcome: Outcome, slow: bool, now: Instant, draw: f64) {
+        if outcome == Outcome::Ignored {
+            return;
+        }
+        *self.window.current(now) += Calls {
+            all: 1,
+            failed: u32::from(outcome == Outcome::Failure),
+            slow: u32::from(slow),
+        };
+        if let Some(cause) = self.excess(now) {
+            self.open(cause, now, draw);
+        }
+    }
+
+    fn excess(&mut self, now: Instant) -> Option<TransitionCause> {
+        let calls = self.window.total(now);
+        let part = |some: u32| f64::from(some) / f64::from(calls.all);
+        if calls.all < self.config.min_calls {
+            None
+        } else if part(calls.failed) >= self.config.failure_rate {
+            Some(TransitionCause::FailureRate)
+        } else if part(calls.slow) >= self.config.slow_rate {
+            Some(TransitionCause::SlowRate)
+        } else {
+            None
+        }
+    }
+
+    fn judge(&mut self, probes: Probes, now: Instant, draw: f64) {
+        let spare = self.config.probes - self.config.probes_to_close;
+        if probes.succeeded >= self.config.probes_to_close {
+            self.close(TransitionCause::ProbesSucceeded, now);
+        } else if probes.failed > spare {
+            self.open(TransitionCause::ProbesFailed, now, draw);
+        } else {
+            self.phase = Phase::HalfOpen(probes);
+        }
+    }
+
+    fn open(&mut self, cause: TransitionCause, now: Instant, draw: f64) {
+        let jitter = 1.0 + self.config.open_jitter * (2.0 * draw - 1.0);
+        let time = doubled(self.config.open_for, self.config.open_max, self.opened).mul_f64(jitter);
+        self.opened = self.opened.saturating_add(1);
+        self.enter(Phase::Open { until: now + time }, cause, now);
+    }
+
+    fn close(&mut self, cause: TransitionCause, now: Instant) {
+        self.opened = 0;
+        // What happened before the opening says nothing about the target that came back.
+        self.window.clear();
+        self.enter(Phase::Closed, cause, now);
+    }
+
+    fn enter(&mut self, phase: Phase, cause: TransitionCause, at: Instant) {
+        if self.transitions.len() == TRANSITIONS_KEPT {
+            self.transitions.pop_front();
+        }
+        self.transitions.push_back(Transition {
+            from: self.phase.state(),
+            to: phase.state(),
+            cause,
+            at,
+        });
+        self.phase = phase;
+        self.stay += 1;
+    }
+}
+
+impl Phase {
+    fn state(self) -> BreakerState {
+        match self {
+            Self::Closed => BreakerState::Closed,
+            Self::Open { .. } | Self::ForcedOpen => BreakerState::Open,
+            Self::HalfOpen(_) => BreakerState::HalfOpen,
+        }
+    }
+}
+
+impl Probes {
+    fn admitted(self) -> u32 {
+        self.under_way + self.succeeded + self.failed
+    }
+
+    /// A slow probe failed: it may be what the breaker opened for.
+    fn with(mut self, outcome: Outcome, slow: bool) -> Self {
+        self.under_way -= 1;
+        match outcome {
+            Outcome::Ignored => {}
+            Outcome::Success if !slow => self.succeeded += 1,
+            Outcome::Success | Outcome::Failure => self.failed += 1,
+        }
+        self
+    }
+}
+
+fn refuse(reason: RefusalReason, retry_after: Duration) -> Result<Stay, Refusal> {
+    Err(Refusal {
+        reason,
+        retry_after,
+    })
+}

@@ -1,0 +1,238 @@
+//! Who may send next: the limiter's queue, without waiting and without locks.
+//!
+//! Tokens are taken only at the moment a command may leave, by that command itself. So one that gives up or is
+//! cancelled holds none that could be lost; all it leaves behind is its place.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::config::{LimiterConfig, weight};
+use crate::Priority;
+use crate::resilience::adapt::{LoadReport, RateAdapter, Signal};
+use crate::resilience::bucket::TokenBucket;
+use crate::resilience::config::Checked;
+use crate::resilience::lanes::{LaneScheduler, index};
+use crate::resilience::refusal::{Refusal, RefusalReason};
+
+/// A place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket {
+    lane: Priority,
+    number: u64,
+}
+
+/// What a place in the queue is worth at some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Send now: the tokens are taken and the place is given up.
+    Now,
+    /// Ask again then, or when woken.
+    At(Instant),
+    /// Others come first; ask again when woken.
+    Later,
+}
+
+/// The queue before one target. `W` wakes whoever waits at a place.
+#[derive(Debug)]
+pub(super) struct Queue<W> {
+    config: Checked<LimiterConfig>,
+    adapter: RateAdapter,
+    /// Absent while there is no limit.
+    bucket: Option<TokenBucket>,
+    paused_until: Option<Instant>,
+    scheduler: LaneScheduler,
+    /// By lane, then by arrival.
+    lanes: [BTreeMap<u64, W>; 4],
+    arrivals: u64,
+}
+
+impl<W> Queue<W> {
+    pub(super) fn new(config: Checked<LimiterConfig>) -> Self {
+        // Parts of a checked whole.
+        let part = "a checked configuration has checked parts";
+        Self {
+            adapter: RateAdapter::new(Checked::new(config.adapt).expect(part)),
+            scheduler: LaneScheduler::new(Checked::new(config.floors).expect(part)),
+            config,
+            bucket: None,
+            paused_until: None,
+            lanes: std::array::from_fn(|_| BTreeMap::new()),
+            arrivals: 0,
+        }
+    }
+
+    /// Takes what a command costs if it may leave now, without waiting and before nobody whose turn it is.
+    ///
+    /// # Errors
+    /// How long it would have to wait at least.
+    pub(super) fn take(&mut self, lane: Priority, now: Instant) -> Result<(), Refusal> {
+        let mut waiting = self.waiting();
+        let first_in_lane = !waiting[index(lane)];
+        waiting[index(lane)] = true;
+        let next = first_in_lane && self.scheduler.peek(waiting) == Some(lane);
+        if !next || self.pause_left(now).is_some() {
+            return Err(self.refusal(lane, now));
+        }
+        match self.take_tokens(lane, now) {
+            Ok(()) => {
+                self.scheduler.served(lane, waiting);
+                Ok(())
+            }
+            Err(_) => Err(self.refusal(lane, now)),
+        }
+    }
+
+    /// Joins the queue, unless it is full or the turn cannot come before `give_up`.
+    pub(super) fn join(
+        &mut self,
+        lane: Priority,
+        waker: W,
+        give_up: Instant,
+        now: Instant,
+    ) -> Result<Ticket, Refusal> {
+        let refusal = self.refusal(lane, now);
+        if self.len() >= self.config.max_waiting {
+            return Err(Refusal {
+                reason: RefusalReason::QueueFull,
+                ..refusal
+            });
+        }
+        if now + refusal.retry_after > give_up {
+            return Err(refusal);
+        }
+        self.arrivals += 1;
+        self.lanes[index(lane)].insert(self.arrivals, waker);
+        Ok(Ticket {
+            lane,
+            number: self.arrivals,
+        })
+    }
+
+    /// Asks whether it is this place's turn.
+    pub(super) fn turn(&mut self, ticket: Ticket, now: Instant) -> Turn {
+        if self.head() != Some(ticket) {
+            return Turn::Later;
+        }
+        if let Some(left) = self.pause_left(now) {
+            return Turn::At(now + left);
+        }
+        match self.take_tokens(ticket.lane, now) {
+            Ok(()) => {
+                self.scheduler.served(ticket.lane, self.waiting());
+                self.leave(ticket);
+                Turn::Now
+            }
+            Err(wait) => Turn::At(now + wait),
+        }
+    }
+
+    /// Gives up a place; one that is given up already stays so.
+    pub(super) fn leave(&mut self, ticket: Ticket) {
+        self.lanes[index(ticket.lane)].remove(&ticket.number);
+    }
+
+    /// The one to wake after anything changed.
+    pub(super) fn head_waker(&self) -> Option<&W> {
+        let head = self.head()?;
+        self.lanes[index(head.lane)].get(&head.number)
+    }
+
+    pub(super) fn pause(&mut self, until: Instant) {
+        self.paused_until = self.paused_until.max(Some(until));
+    }
+
+    pub(super) fn observe(
+        &mut self,
+        lane: Priority,
+        signal: Signal,
+        latency: Duration,
+        now: Instant,
+    ) {
+        self.adapter.observe(signal, weight(lane), latency, now);
+        self.follow(now);
+    }
+
+    pub(super) fn observe_load(&mut self, report: LoadReport, now: Instant) {
+        self.adapter.observe_load(report, now);
+        self.follow(now);
+    }
+
+    /// What a command of this lane is told when it is not to wait: nobody of its lane can be served sooner.
+    pub(super) fn refusal(&mut self, lane: Priority, now: Instant) -> Refusal {
+        let pause = self.pause_left(now);
+        let ahead = self.lanes[index(lane)].len() as f64;
+        let reserve = self.reserve(lane);
+        let tokens = self.bucket.as_mut().map_or(Duration::ZERO, |bucket| {
+            let missing = (ahead + 1.0) * weight(lane) + reserve - bucket.available(now);
+            bucket.time_for(missing)
+        });
+        Refusal {
+            reason: pause.map_or(RefusalReason::RateLimited, |_| RefusalReason::Paused),
+            retry_after: tokens.max(pause.unwrap_or_default()),
+        }
+    }
+
+    pub(super) fn limit(&self) -> Option<f64> {
+        self.bucket.as_ref().map(TokenBucket::rate)
+    }
+
+    pub(super) fn pause_left(&self, now: Instant) -> Option<Duration> {
+        self.paused_until?
+            .checked_duration_since(now)
+            .filter(|left| !left.is_zero())
+    }
+
+    pub(super) fn waiting_by_lane(&self) -> [usize; 4] {
+        self.lanes.each_ref().map(BTreeMap::len)
+    }
+
+    fn len(&self) -> usize {
+        self.waiting_by_lane().iter().sum()
+    }
+
+    fn waiting(&self) -> [bool; 4] {
+        self.lanes.each_ref().map(|lane| !lane.is_empty())
+    }
+
+    fn head(&self) -> Option<Ticket> {
+        let lane = self.scheduler.peek(self.waiting())?;
+        let (&number, _) = self.lanes[index(lane)].first_key_value()?;
+        Some(Ticket { lane, number })
+    }
+
+    fn take_tokens(&mut self, lane: Priority, now: Instant) -> Result<(), Duration> {
+        self.follow(now);
+        let (reserve, weight) = (self.reserve(lane), weight(lane));
+        if let Some(bucket) = &mut self.bucket
+            && let Err(wait) = bucket.try_take_leaving(reserve, weight, now)
+        {
+            self.adapter.held_back();
+            return Err(wait);
+        }
+        self.adapter.sent(weight, now);
+        Ok(())
+    }
+
+    fn reserve(&self, lane: Priority) -> f64 {
+        match (lane, &self.bucket) {
+            (Priority::Critical, _) | (_, None) => 0.0,
+            (_, Some(bucket)) => bucket.burst() * self.config.reserve,
+        }
+    }
+
+    /// Brings the bucket to the adapter's limit.
+    fn follow(&mut self, now: Instant) {
+        let limit = self.adapter.limit(now);
+        match (&mut self.bucket, limit) {
+            (bucket, None) => *bucket = None,
+            (Some(bucket), Some(rate)) if bucket.rate() == rate => {}
+            (Some(bucket), Some(rate)) => bucket.set_rate(rate, self.config.burst_of(rate), now),
+            (bucket, Some(rate)) => {
+                *bucket = Some(TokenBucket::new(rate, self.config.burst_of(rate), now));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

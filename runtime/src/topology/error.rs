@@ -1,0 +1,93 @@
+//! What can be wrong with a server or with what it holds.
+
+use async_nats::jetstream;
+use async_nats::jetstream::context::RequestError;
+
+use super::{Difference, ServerVersion};
+
+/// Why the streams, buckets and consumers cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopologyError {
+    /// The server lacks what the protocol needs.
+    #[error(
+        "the server is nats-server {found}, but {} or newer is needed",
+        ServerVersion::MINIMUM
+    )]
+    OldServer {
+        /// What the server says it is.
+        found: String,
+    },
+
+    /// JetStream is off, on the server or for this account.
+    #[error(
+        "the server has no JetStream; start nats-server with `-js`, or enable it for this account"
+    )]
+    NoJetStream,
+
+    /// Something exists with other settings.
+    #[error("{object}: {}; {remedy}", list(differences))]
+    Differs {
+        /// What it is, with its name.
+        object: String,
+        /// Each setting that is not as needed.
+        differences: Vec<Difference>,
+        /// What an operator can do.
+        remedy: String,
+    },
+
+    /// A subject that belongs to the namespace is taken by a stream of somebody else.
+    #[error(
+        "{object} cannot be created: stream `{other}` takes some of its subjects ({subjects}); use another namespace"
+    )]
+    SubjectsTaken {
+        /// What was to be created.
+        object: String,
+        /// Its subjects.
+        subjects: String,
+        /// The stream that is in the way.
+        other: String,
+    },
+
+    /// The server answered with a refusal: limits, permissions, replicas without a cluster.
+    #[error("the server refused {object}")]
+    Refused {
+        /// What was asked for.
+        object: String,
+        /// What the server said.
+        source: jetstream::Error,
+    },
+
+    /// The server did not answer, or not understandably.
+    #[error("no answer from the server about {object}")]
+    NoAnswer {
+        /// What was asked for.
+        object: String,
+        /// What happened.
+        source: RequestError,
+    },
+
+    /// Somebody creates and deletes it again and again.
+    #[error("{object} appears and disappears; does another program delete it?")]
+    Unstable {
+        /// What it is, with its name.
+        object: String,
+    },
+}
+
+impl TopologyError {
+    /// Whether trying again later, with nothing changed, can succeed.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } | Self::Unstable { .. } => true,
+            // 503: the cluster has no leader at the moment.
+            Self::Refused { source, .. } => source.code() == 503,
+            _ => false,
+        }
+    }
+}
+
+fn list(differences: &[Difference]) -> String {
+    let rows: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    rows.join("; ")
+}
