@@ -160,10 +160,17 @@ impl<S: Send + Sync + 'static> Agent<S> {
     /// # Errors
     /// When the agent or its configuration is not valid, or the server cannot be used.
     pub async fn run(self) -> Result<(), Error> {
-        crate::logging::init_logging();
-        let agent = self.with_environment()?;
         let config = Config::from_env()?;
-        host::run(agent, config).await
+        self.run_with(config).await
+    }
+
+    /// As [`Agent::run`], with a connection of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Agent::run`].
+    pub async fn run_with(self, config: Config) -> Result<(), Error> {
+        crate::logging::init_logging();
+        host::run(self.with_environment()?, config).await
     }
 
     /// Starts the agent on a connection, for tests and programs with several agents.

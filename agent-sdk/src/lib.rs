@@ -41,7 +41,7 @@ pub use event::{Event, Subscription};
 pub use handler::{EventFunction, HandlerFunction};
 pub use host::RunningAgent;
 pub use logging::init_logging;
-pub use server::{LocalServer, LocalServerBuilder, ServerError};
+pub use server::{LocalServer, LocalServerBuilder, ServerError, ServerProgram};
 pub use testing::TestBroker;
 
 pub use mcp_runtime::{

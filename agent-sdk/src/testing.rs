@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use mcp_runtime::{Client, Config, ConnectError};
 use tempfile::TempDir;
 
 use crate::server::{LocalServer, LocalServerBuilder, ServerError};
@@ -19,8 +20,8 @@ const DROP_LOOKS: u32 = 500;
 /// use mcp_agent_sdk::TestBroker;
 ///
 /// let broker = TestBroker::start().await?;
-/// let nats = async_nats::connect(broker.url()).await?;
-/// nats.publish("greeting", "hello".into()).await?;
+/// let client = broker.client().await?;
+/// client.publish("test_started", "hello").await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -59,6 +60,14 @@ impl TestBroker {
     /// The URL for clients; the same after a restart.
     pub fn url(&self) -> &str {
         self.server.url()
+    }
+
+    /// A client of this server, named `test`.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn client(&self) -> Result<Client, ConnectError> {
+        Client::connect(Config::new(self.url()).name("test")).await
     }
 
     /// The directory with the server's data and log.

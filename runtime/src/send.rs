@@ -221,8 +221,10 @@ impl Attempt<'_> {
         let mut stored = false;
         loop {
             tokio::select! {
-                answer = &mut expected.response => return self.read(answer),
+                // In this order: all progress is reported before the response ends the wait.
+                biased;
                 progress = next_progress(&mut expected.progress) => report(progress, &on_progress),
+                answer = &mut expected.response => return self.read(answer),
                 // The reply may overtake the acknowledgement, which is then of no interest.
                 outcome = &mut storing, if !stored => {
                     outcome.map_err(store_error)?;
@@ -248,8 +250,10 @@ impl Attempt<'_> {
         }
         loop {
             tokio::select! {
-                answer = &mut expected.response => return self.read(answer),
+                // In this order: all progress is reported before the response ends the wait.
+                biased;
                 progress = next_progress(&mut expected.progress) => report(progress, &on_progress),
+                answer = &mut expected.response => return self.read(answer),
                 () = sleep_until(self.deadline) => return Err(self.timed_out(false)),
             }
         }

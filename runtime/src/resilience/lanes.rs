@@ -117,6 +117,12 @@ impl LaneScheduler {
         self.passed[index(lane)] = 0;
     }
 
+    /// Tells by how many turns the lane that waits longest beyond its floor is overdue; `None` where no lane is due.
+    pub(super) fn overdue(&self, waiting: [bool; 4]) -> Option<u32> {
+        let lane = self.longest_overdue(waiting)?;
+        Some(self.passed[lane] - self.floors.by_index()[lane])
+    }
+
     fn longest_overdue(&self, waiting: [bool; 4]) -> Option<usize> {
         let floors = self.floors.by_index();
         (0..LANES.len())

@@ -5,6 +5,8 @@
 mod config;
 mod queue;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,7 +96,7 @@ impl RateLimiter {
         let give_up = deadline.map_or(patience, |deadline| deadline.min(patience));
         let place = {
             let mut queue = self.lock();
-            if queue.take(priority, now).is_ok() {
+            if take(&mut queue, priority, now).is_ok() {
                 return Ok(());
             }
             let woken = Arc::new(Notify::new());
@@ -114,7 +116,7 @@ impl RateLimiter {
     /// # Errors
     /// It would have to wait: how long at least.
     pub fn try_acquire(&self, priority: Priority, now: Instant) -> Result<(), Refusal> {
-        self.lock().take(priority, now)
+        take(&mut self.lock(), priority, now)
     }
 
     /// Takes in what became of a command, `latency` after it was sent.
@@ -134,7 +136,8 @@ impl RateLimiter {
 
     /// Returns the limiter's figures.
     pub fn snapshot(&self, now: Instant) -> LimiterSnapshot {
-        let queue = self.lock();
+        let mut queue = self.lock();
+        queue.follow(now);
         LimiterSnapshot {
             limit: queue.limit(),
             paused_for: queue.pause_left(now),
@@ -188,7 +191,10 @@ impl Place<'_> {
     }
 
     fn refusal(&self, now: Instant) -> Refusal {
-        self.limiter.lock().refusal(self.priority, now)
+        let mut queue = self.limiter.lock();
+        // First, so that it is not told to wait for itself.
+        queue.leave(self.ticket);
+        queue.refusal(self.priority, now)
     }
 }
 
@@ -198,6 +204,13 @@ impl Drop for Place<'_> {
         queue.leave(self.ticket);
         wake_head(&queue);
     }
+}
+
+/// A command that overtakes may make another lane's turn due: whoever is first now has to know.
+fn take(queue: &mut Queue<Arc<Notify>>, priority: Priority, now: Instant) -> Result<(), Refusal> {
+    queue.take(priority, now)?;
+    wake_head(queue);
+    Ok(())
 }
 
 fn wake_head(queue: &Queue<Arc<Notify>>) {

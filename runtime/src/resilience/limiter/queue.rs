@@ -14,6 +14,10 @@ use crate::resilience::config::Checked;
 use crate::resilience::lanes::{LaneScheduler, index};
 use crate::resilience::refusal::{Refusal, RefusalReason};
 
+/// So often `critical` goes before a lane whose turn is due. A due `low` command may wait long for its tokens, and the
+/// reserve is there so that critical ones need not; but for a flood of them there must be an end.
+const RESERVED_TURNS: u32 = 4;
+
 /// A place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket {
@@ -69,7 +73,7 @@ impl<W> Queue<W> {
         let mut waiting = self.waiting();
         let first_in_lane = !waiting[index(lane)];
         waiting[index(lane)] = true;
-        let next = first_in_lane && self.scheduler.peek(waiting) == Some(lane);
+        let next = first_in_lane && self.next_lane(waiting) == Some(lane);
         if !next || self.pause_left(now).is_some() {
             return Err(self.refusal(lane, now));
         }
@@ -172,6 +176,7 @@ impl<W> Queue<W> {
         }
     }
 
+    /// The limit as last followed.
     pub(super) fn limit(&self) -> Option<f64> {
         self.bucket.as_ref().map(TokenBucket::rate)
     }
@@ -195,9 +200,17 @@ impl<W> Queue<W> {
     }
 
     fn head(&self) -> Option<Ticket> {
-        let lane = self.scheduler.peek(self.waiting())?;
+        let lane = self.next_lane(self.waiting())?;
         let (&number, _) = self.lanes[index(lane)].first_key_value()?;
         Some(Ticket { lane, number })
+    }
+
+    fn next_lane(&self, waiting: [bool; 4]) -> Option<Priority> {
+        let overdue = self.scheduler.overdue(waiting).unwrap_or(0);
+        if waiting[index(Priority::Critical)] && overdue < RESERVED_TURNS {
+            return Some(Priority::Critical);
+        }
+        self.scheduler.peek(waiting)
     }
 
     fn take_tokens(&mut self, lane: Priority, now: Instant) -> Result<(), Duration> {
@@ -221,7 +234,7 @@ impl<W> Queue<W> {
     }
 
     /// Brings the bucket to the adapter's limit.
-    fn follow(&mut self, now: Instant) {
+    pub(super) fn follow(&mut self, now: Instant) {
         let limit = self.adapter.limit(now);
         match (&mut self.bucket, limit) {
             (bucket, None) => *bucket = None,

@@ -1,1 +1,191 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::resilience::adapt::AdaptConfig;
+use crate::resilience::lanes::LANES;
+use crate::resilience::start;
+
+/// A queue with a fixed rate, and its bucket (5 tokens) drained.
+fn drained(rate: f64, now: Instant) -> Queue<()> {
+    let adapt = AdaptConfig {
+        min_rate: rate,
+        max_rate: Some(rate),
+        ..AdaptConfig::default()
+    };
+    let config = LimiterConfig {
+        adapt,
+        burst: Duration::ZERO,
+        ..LimiterConfig::default()
+    };
+    let mut queue = Queue::new(Checked::new(config).unwrap());
+    while queue.take(Priority::Critical, now).is_ok() {}
+    queue
+}
+
+fn join(queue: &mut Queue<()>, lane: Priority, now: Instant) -> Ticket {
+    let give_up = now + Duration::from_secs(3600);
+    queue.join(lane, (), give_up, now).unwrap()
+}
+
+/// Lets everyone leave whose turn comes until `end`, in order.
+fn run(queue: &mut Queue<()>, now: &mut Instant, end: Instant) -> Vec<Ticket> {
+    let mut left = Vec::new();
+    while let Some(head) = queue.head() {
+        match queue.turn(head, *now) {
+            Turn::Now => left.push(head),
+            Turn::At(at) if at <= end => *now = at,
+            Turn::At(_) | Turn::Later => break,
+        }
+    }
+    left
+}
+
+#[test]
+fn without_a_limit_everyone_leaves_at_once() {
+    let (mut queue, now) = (Queue::<()>::new(Checked::default()), start());
+    for _ in 0..100_000 {
+        assert!(queue.take(Priority::Low, now).is_ok());
+    }
+}
+
+#[test]
+fn the_reserve_is_for_critical_only() {
+    let now = start();
+    let check = |lane, expected: usize| {
+        let mut queue = drained(1.0, now);
+        let full = now + Duration::from_secs(60);
+        let taken = (0..).take_while(|_| queue.take(lane, full).is_ok()).count();
+        assert_eq!(taken, expected, "{lane:?}");
+        assert_eq!(
+            queue.take(Priority::Critical, full).is_ok(),
+            lane != Priority::Critical
+        );
+    };
+    check(Priority::Critical, 10);
+    check(Priority::High, 9);
+    check(Priority::Normal, 4);
+    check(Priority::Low, 2);
+}
+
+#[test]
+fn higher_lanes_leave_first_and_arrivals_in_order() {
+    let mut now = start();
+    let mut queue = drained(10.0, now);
+    let joined: Vec<_> = [3, 2, 1, 0, 3, 2, 1, 0]
+        .map(|lane| join(&mut queue, LANES[lane], now))
+        .into();
+    let end = now + Duration::from_secs(60);
+    let left = run(&mut queue, &mut now, end);
+    let expected = [3, 7, 2, 6, 1, 5, 0, 4].map(|n: usize| joined[n]);
+    assert_eq!(left, expected);
+}
+
+#[test]
+fn a_critical_command_passes_a_due_one_by_the_reserve_but_not_for_ever() {
+    let mut now = start();
+    let mut queue = drained(10.0, now);
+    join(&mut queue, Priority::Low, now);
+    let mut passed = 0;
+    while queue.head().is_some_and(|head| head.lane == Priority::Low) || passed < 100 {
+        let ticket = join(&mut queue, Priority::Critical, now);
+        if queue.head() != Some(ticket) {
+            break;
+        }
+        let end = now + Duration::from_secs(1);
+        assert_eq!(run_one(&mut queue, &mut now, end), Some(ticket));
+        passed += 1;
+    }
+    assert_eq!(passed, LimiterConfig::default().floors.low + RESERVED_TURNS);
+}
+
+fn run_one(queue: &mut Queue<()>, now: &mut Instant, end: Instant) -> Option<Ticket> {
+    let head = queue.head()?;
+    loop {
+        match queue.turn(head, *now) {
+            Turn::Now => return Some(head),
+            Turn::At(at) if at <= end => *now = at,
+            Turn::At(_) | Turn::Later => return None,
+        }
+    }
+}
+
+#[test]
+fn who_cannot_be_served_in_time_does_not_join() {
+    let now = start();
+    let mut queue = drained(10.0, now);
+    let soon = now + Duration::from_millis(149);
+    let refusal = queue.join(Priority::Normal, (), soon, now).unwrap_err();
+    assert_eq!(refusal.reason, RefusalReason::RateLimited);
+    // One token, and half a one in reserve, at ten a second.
+    assert!(refusal.retry_after.abs_diff(Duration::from_millis(150)) < Duration::from_micros(1));
+    assert!(queue.join(Priority::Critical, (), soon, now).is_ok());
+}
+
+#[test]
+fn a_pause_holds_everyone_and_a_shorter_one_does_not_end_it() {
+    let now = start();
+    let mut queue = Queue::<()>::new(Checked::default());
+    let second = Duration::from_secs(1);
+    queue.pause(now + 2 * second);
+    queue.pause(now + second);
+    let refusal = queue.take(Priority::Critical, now + second).unwrap_err();
+    let expected = Refusal {
+        reason: RefusalReason::Paused,
+        retry_after: second,
+    };
+    assert_eq!(refusal, expected);
+    assert!(queue.take(Priority::Low, now + 2 * second).is_ok());
+}
+
+#[test]
+fn the_queue_is_bounded() {
+    let now = start();
+    let config = LimiterConfig {
+        max_waiting: 2,
+        ..LimiterConfig::default()
+    };
+    let mut queue = Queue::new(Checked::new(config).unwrap());
+    queue.pause(now + Duration::from_millis(1));
+    join(&mut queue, Priority::Low, now);
+    join(&mut queue, Priority::Low, now);
+    let refusal = queue
+        .join(Priority::Critical, (), now + Duration::from_secs(1), now)
+        .unwrap_err();
+    assert_eq!(refusal.reason, RefusalReason::QueueFull);
+}
+
+proptest! {
+    /// Arrivals and departures at random: in each lane the order of arrival holds, the rate is kept, nobody who stays is
+    /// forgotten, and who gives up costs no tokens.
+    #[test]
+    fn order_rate_and_tokens_hold(
+        steps in prop::collection::vec((0_usize..4, 0_u64..400, any::<bool>()), 1..120)
+    ) {
+        let start = start();
+        let mut now = start;
+        let mut queue = drained(10.0, now);
+        let (mut stayed, mut left) = (Vec::new(), Vec::new());
+        for (lane, gap, gives_up) in steps {
+            let ticket = join(&mut queue, LANES[lane], now);
+            let end = now + Duration::from_millis(gap);
+            left.extend(run(&mut queue, &mut now, end));
+            now = now.max(end);
+            if gives_up {
+                queue.leave(ticket);
+            }
+            if !gives_up || left.contains(&ticket) {
+                stayed.push(ticket);
+            }
+        }
+        let end = now + Duration::from_secs(3600);
+        left.extend(run(&mut queue, &mut now, end));
+        prop_assert_eq!(left.len(), stayed.len());
+        for lane in LANES {
+            let numbers: Vec<_> = left.iter().filter(|t| t.lane == lane).map(|t| t.number).collect();
+            prop_assert!(numbers.is_sorted());
+        }
+        let spent: f64 = left.iter().map(|ticket| weight(ticket.lane)).sum();
+        prop_assert!(spent <= 5.0 + 10.0 * (now - start).as_secs_f64() + 0.01);
+        prop_assert_eq!(queue.waiting_by_lane(), [0; 4]);
+    }
+}

@@ -1,0 +1,108 @@
+//! Events: durable, shared by the instances of an agent, retried, and never lost without a trace.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use mcp_agent_sdk::{Agent, Context, Event, McpError, Start, Subscription, TestBroker};
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+type Seen = Mutex<Vec<u32>>;
+
+async fn note(ctx: Context<Arc<Seen>>, event: Event<u32>) -> Result<(), McpError> {
+    ctx.state().lock().unwrap().push(event.data);
+    Ok(())
+}
+
+fn listener(seen: &Arc<Seen>, subscription: Subscription) -> Agent<Arc<Seen>> {
+    Agent::with_state("listener", Arc::clone(seen)).on_events(subscription, note)
+}
+
+/// Waits until the listeners have seen so many events, at most 10 s, and returns them in order.
+async fn sorted(seen: &Seen, count: usize) -> Vec<u32> {
+    for _ in 0..1_000 {
+        if seen.lock().unwrap().len() >= count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut events = seen.lock().unwrap().clone();
+    events.sort_unstable();
+    events
+}
+
+#[tokio::test]
+async fn instances_share_a_subscription_and_what_happens_meanwhile_is_not_missed() -> TestResult {
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let seen = Arc::<Seen>::default();
+    let subscription = || Subscription::to("test", "counted");
+    let first = listener(&seen, subscription()).start(&client).await?;
+    let second = listener(&seen, subscription()).start(&client).await?;
+    for n in 0..50 {
+        client.publish("counted", n).await?;
+    }
+    assert_eq!(sorted(&seen, 50).await, (0..50).collect::<Vec<_>>());
+    first.drain().await;
+    second.drain().await;
+    for n in 50..60 {
+        client.publish("counted", n).await?;
+    }
+    let _third = listener(&seen, subscription()).start(&client).await?;
+    assert_eq!(sorted(&seen, 60).await, (0..60).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_subscription_begins_where_it_is_told() -> TestResult {
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    client.publish("counted", 1).await?;
+    let (new, all) = (Arc::<Seen>::default(), Arc::<Seen>::default());
+    let _new = listener(&new, Subscription::to("test", "counted").named("new")).start(&client).await?;
+    let from_all = Subscription::to_any("counted").named("all").start(Start::All);
+    let _all = listener(&all, from_all).start(&client).await?;
+    client.publish("counted", 2).await?;
+    assert_eq!(sorted(&all, 2).await, [1, 2]);
+    assert_eq!(sorted(&new, 1).await, [2]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_event_that_fails_comes_again_and_at_last_becomes_a_dead_letter() -> TestResult {
+    async fn third_time_lucky(ctx: Context<Arc<Seen>>, event: Event<u32>) -> Result<(), McpError> {
+        match ctx.delivery() {
+            1 | 2 => Err(McpError::temporary("NOT_YET")),
+            _ => note(ctx, event).await,
+        }
+    }
+    async fn never(_: Context<Arc<Seen>>, _: Event<u32>) -> Result<(), McpError> {
+        Err(McpError::permanent("NEVER").message("no use"))
+    }
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let seen = Arc::<Seen>::default();
+    let _agent = Agent::with_state("listener", Arc::clone(&seen))
+        .on_event("test", "flaky", third_time_lucky)
+        .on_event("test", "hopeless", never)
+        .start(&client)
+        .await?;
+    client.publish("flaky", 7).await?;
+    client.publish("hopeless", 8).await?;
+    assert_eq!(sorted(&seen, 1).await, [7]);
+
+    let letters = client.jetstream().get_stream("mcp_dead_letters").await?;
+    let mut letter = letters.get_last_raw_message_by_subject("mcp.dead.listener.hopeless").await;
+    for _ in 0..100 {
+        if letter.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        letter = letters.get_last_raw_message_by_subject("mcp.dead.listener.hopeless").await;
+    }
+    let headers = letter?.headers;
+    assert_eq!(headers.get("Mcp-Dead-Reason").map(|reason| reason.as_str()), Some("NEVER"));
+    assert_eq!(headers.get("Mcp-Original-Subject").map(|subject| subject.as_str()), Some("mcp.evt.test.hopeless"));
+    Ok(())
+}
