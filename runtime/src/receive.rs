@@ -13,6 +13,7 @@ mod load;
 mod plan;
 mod puller;
 mod settle;
+mod slots;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 

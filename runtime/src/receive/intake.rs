@@ -9,7 +9,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     error::ReceiveError,
@@ -24,6 +24,7 @@ use super::{
     lease::{Lease, Leases},
     plan::{LaneState, pulls},
     puller::Puller,
+    slots::{Slot, Slots},
 };
 
 /// How long a lower lane's command waits when a higher one's is on its way.
@@ -35,13 +36,11 @@ const OVERLOADED_ADVICE: Duration = Duration::from_millis(100);
 pub(super) struct Intake {
     shared: Arc<Shared>,
     leases: Leases,
-    capacity: usize,
     pullers: [Puller; 4],
     ready: [VecDeque<(Message, Lease)>; 4],
     scheduler: LaneScheduler,
-    in_flight: usize,
-    done_tx: mpsc::Sender<()>,
-    done: mpsc::Receiver<()>,
+    slots: Slots,
+    tasks: TaskTracker,
     realtime: Subscriber,
     control: Subscriber,
     connections: watch::Receiver<u64>,
@@ -53,7 +52,7 @@ enum Happening {
     Pulled(Priority, Option<Message>),
     Realtime(Message),
     Control(Message),
-    Done,
+    SlotFreed,
     Reconnected,
     LookAgain,
     Drain,
@@ -89,20 +88,15 @@ impl Intake {
         let control_subject = namespace.control(agent, "*");
         let control =
             client.nats().subscribe(control_subject.clone()).await.map_err(subscribe_error(control_subject))?;
-        let capacity = capacity as usize;
-        // Each running command reports its end once, so this can never be full.
-        let (done_tx, done) = mpsc::channel(capacity);
         Ok(Self {
             connections: client.connections(),
             shared,
             leases,
-            capacity,
+            slots: Slots::new(capacity),
+            tasks: TaskTracker::new(),
             pullers,
             ready: Default::default(),
             scheduler: LaneScheduler::default(),
-            in_flight: 0,
-            done_tx,
-            done,
             realtime,
             control,
             drain,
@@ -119,9 +113,8 @@ impl Intake {
                 Happening::Pulled(lane, Some(message)) => self.keep(lane, message),
                 Happening::Realtime(message) => self.begin_realtime(message).await,
                 Happening::Control(message) => self.obey(&message),
-                Happening::Done => self.in_flight -= 1,
                 Happening::Reconnected => self.pullers.iter_mut().for_each(Puller::reset),
-                Happening::Pulled(_, None) | Happening::LookAgain => {}
+                Happening::Pulled(_, None) | Happening::SlotFreed | Happening::LookAgain => {}
                 Happening::Drain => break,
             }
         }
@@ -141,7 +134,7 @@ impl Intake {
             // In this order: the drain first, then ends before beginnings, then the lanes by their rank.
             biased;
             () = self.drain.cancelled() => Happening::Drain,
-            Some(()) = self.done.recv() => Happening::Done,
+            () = self.slots.freed() => Happening::SlotFreed,
             Ok(()) = self.connections.changed() => Happening::Reconnected,
             Some(message) = self.control.next() => Happening::Control(message),
             Some(message) = self.realtime.next() => Happening::Realtime(message),
@@ -160,7 +153,7 @@ impl Intake {
             ready: self.ready[lane].len() as u64,
             pending: self.pullers[lane].pending(),
         });
-        let asks = pulls(lanes, self.capacity as u64, self.in_flight as u64, self.shared.load.typical());
+        let asks = pulls(lanes, self.slots.capacity(), self.slots.in_use(), self.shared.load.typical());
         for (puller, ask) in self.pullers.iter_mut().zip(asks) {
             if ask > 0 {
                 puller.ask(ask).await;
@@ -179,7 +172,7 @@ impl Intake {
 
     /// Begins as many commands as there is room for; returns when to look again if one is held back.
     fn begin_what_is_ready(&mut self) -> Option<Instant> {
-        while self.in_flight < self.capacity {
+        loop {
             let waiting: [bool; 4] = std::array::from_fn(|lane| !self.ready[lane].is_empty());
             let lane = self.scheduler.peek(waiting)?;
             let highest_waiting = waiting.iter().position(|waits| *waits)?;
@@ -188,36 +181,34 @@ impl Intake {
             if higher_is_coming && !self.drain.is_cancelled() {
                 return Some(Instant::now() + HIGHER_LANE_GRACE);
             }
+            let slot = self.slots.try_take()?;
             self.scheduler.served(lane, waiting);
             if let Some((message, lease)) = self.ready[lane.index()].pop_front() {
-                self.begin(message, Some(lease));
+                self.begin(message, Some(lease), slot);
             }
         }
-        None
     }
 
-    fn begin(&mut self, message: Message, lease: Option<Lease>) {
+    fn begin(&self, message: Message, lease: Option<Lease>, slot: Slot) {
         let info = message.reply.as_ref().and_then(|reply| DeliveryInfo::parse(reply));
         let inbound = Inbound::new(message, info.unwrap_or_else(DeliveryInfo::realtime), lease);
-        self.in_flight += 1;
-        let (shared, done) = (Arc::clone(&self.shared), self.done_tx.clone());
-        tokio::spawn(async move {
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(async move {
             let began = Instant::now();
             shared.load.begin(inbound.age(&shared));
             shared.process(inbound).await;
             shared.load.end(began.elapsed());
-            // Fails only when the intake itself has ended.
-            let _ = done.send(()).await;
+            drop(slot);
         });
     }
 
     async fn begin_realtime(&mut self, message: Message) {
-        if self.in_flight < self.capacity {
-            return self.begin(message, None);
+        if let Some(slot) = self.slots.try_take() {
+            return self.begin(message, None, slot);
         }
         let advice = self.shared.load.typical().unwrap_or(OVERLOADED_ADVICE).max(Duration::from_millis(10));
         let error = McpError::temporary(code::OVERLOADED)
-            .message(format!("all {} handlers of this instance are busy", self.capacity))
+            .message(format!("all {} handlers of this instance are busy", self.slots.capacity()))
             .retry_after(advice);
         self.refuse(message, error).await;
     }
@@ -260,16 +251,20 @@ impl Intake {
             self.refuse(message, McpError::temporary(code::DRAINING).message("the instance is shutting down")).await;
         }
         self.begin_what_is_ready();
-        while self.in_flight > 0 && !self.shared.abandon.is_cancelled() {
+        while self.ready.iter().any(|ready| !ready.is_empty()) && !self.shared.abandon.is_cancelled() {
             tokio::select! {
-                Some(()) = self.done.recv() => self.in_flight -= 1,
+                () = self.slots.freed() => {}
                 Some(message) = self.control.next() => self.obey(&message),
                 () = self.shared.abandon.cancelled() => {}
             }
             self.begin_what_is_ready();
         }
-        while self.in_flight > 0 && self.done.recv().await.is_some() {
-            self.in_flight -= 1;
+        self.tasks.close();
+        loop {
+            tokio::select! {
+                () = self.tasks.wait() => break,
+                Some(message) = self.control.next() => self.obey(&message),
+            }
         }
     }
 }
