@@ -210,7 +210,7 @@ impl Receiving {
         let delivered = message.reply.clone().and_then(|reply| Some((DeliveryInfo::parse(&reply)?, reply)));
         let Some((info, reply)) = delivered else { return };
         let lease = self.leases.take(reply);
-        let event = Format::of_message(&message).and_then(|format| format.decode::<Event>(&message.payload));
+        let event = Format::of_message(&message).and_then(|format| Event::decode(format, &message.payload));
         let outcome = match event {
             Ok(event) => self.handle(&message, event, &info, &lease).await,
             Err(error) => {

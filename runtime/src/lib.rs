@@ -33,7 +33,7 @@ pub use config::{Config, ConfigError, DEFAULT_URL, Setup, env_duration, env_pars
 pub use error::{ConnectError, PublishError, ReceiveError, SendError};
 pub use events::{EventDelivery, EventHandler, EventSubscription, EventSubscriptionConfig};
 pub use message::{
-    Category, Command, DecodeError, EncodeError, Event, Format, InvalidName, InvalidPriority, Load,
+    Category, Command, DecodeError, EncodeError, Event, Format, InvalidName, InvalidPriority, Kind, Load,
     McpError, Name, Namespace, PROTOCOL_VERSION, Priority, Progress, Raw, Recovery, Reply, ReplyKind,
     RetryPolicy, Severity, Status, Token, code,
 };

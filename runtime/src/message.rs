@@ -12,7 +12,7 @@ mod reply;
 mod subject;
 
 pub use codec::{DecodeError, EncodeError, Format};
-pub use command::{Command, RetryPolicy};
+pub use command::{Command, Kind, RetryPolicy};
 pub use error::{Category, McpError, Recovery, Severity, code};
 pub use event::Event;
 pub use name::{InvalidName, Name, Token};

@@ -12,7 +12,7 @@ use super::{DecodeError, Format, Name, PROTOCOL_VERSION, Priority, Raw};
 pub struct Command {
     /// The protocol's version, 1.
     pub v: u8,
-    /// Always `"command"`.
+    /// Always [`Kind::Command`].
     pub kind: Kind,
     /// The message id, the same for every attempt of one command.
     #[serde(deserialize_with = "message_id")]
@@ -70,12 +70,28 @@ pub struct RetryPolicy {
     pub jitter: f64,
 }
 
-/// The `kind` of a command's body.
+/// The `kind` of a stored message's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+// Through a text: msgpack would otherwise also take a variant's number.
+#[serde(rename_all = "lowercase", try_from = "String")]
+#[non_exhaustive]
 pub enum Kind {
-    /// A command.
-    #[serde(rename = "command")]
+    /// A request to do something.
     Command,
+    /// A statement that something happened.
+    Event,
+}
+
+impl TryFrom<String> for Kind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "command" => Ok(Self::Command),
+            "event" => Ok(Self::Event),
+            _ => Err("the kind is neither `command` nor `event`".to_owned()),
+        }
+    }
 }
 
 const fn first_attempt() -> u32 {
@@ -145,6 +161,9 @@ impl Command {
         let command: Self = format.decode(body)?;
         if command.v != PROTOCOL_VERSION {
             return Err(DecodeError::new(format!("version {} is not supported, only 1 is", command.v)));
+        }
+        if command.kind != Kind::Command {
+            return Err(DecodeError::new("`kind` is not `command`"));
         }
         let key_length = command.idempotency_key.as_ref().map(String::len);
         if key_length.is_some_and(|length| !(1..=256).contains(&length)) {

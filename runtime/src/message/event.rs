@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Name, PROTOCOL_VERSION, Priority, Raw, command::new_message_id};
+use super::{DecodeError, Format, Name, PROTOCOL_VERSION, Priority, Raw, command::{Kind, new_message_id}};
 
 /// An event as it travels.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -10,8 +10,8 @@ use super::{Name, PROTOCOL_VERSION, Priority, Raw, command::new_message_id};
 pub struct Event {
     /// The protocol's version, 1.
     pub v: u8,
-    /// Always `"event"`.
-    pub kind: EventKind,
+    /// Always [`Kind::Event`].
+    pub kind: Kind,
     /// The message id.
     pub id: String,
     /// The agent it happened to.
@@ -34,21 +34,26 @@ pub struct Event {
     pub causation_id: Option<String>,
 }
 
-/// The `kind` of an event's body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum EventKind {
-    /// An event.
-    #[serde(rename = "event")]
-    Event,
-}
-
 impl Event {
+    /// Decodes and checks what the type system cannot.
+    ///
+    /// # Errors
+    /// When the body is no event of this version.
+    pub fn decode(format: Format, body: &[u8]) -> Result<Self, DecodeError> {
+        let event: Self = format.decode(body)?;
+        match (event.v, event.kind) {
+            (PROTOCOL_VERSION, Kind::Event) => Ok(event),
+            (PROTOCOL_VERSION, _) => Err(DecodeError::new("`kind` is not `event`")),
+            (version, _) => Err(DecodeError::new(format!("version {version} is not supported, only 1 is"))),
+        }
+    }
+
     /// An event of now.
     #[must_use]
     pub fn new(source: Name, name: Name, data: Raw) -> Self {
         Self {
             v: PROTOCOL_VERSION,
-            kind: EventKind::Event,
+            kind: Kind::Event,
             id: new_message_id(),
             source,
             name,

@@ -8,7 +8,8 @@ use super::name::{InvalidName, Name};
 
 /// How urgent a message is; each priority is a lane of its own, with its own queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+// Through a text: msgpack would otherwise also take a variant's number.
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum Priority {
     /// Before everything else.
     Critical,
@@ -51,6 +52,14 @@ impl Priority {
 impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+impl TryFrom<String> for Priority {
+    type Error = InvalidPriority;
+
+    fn try_from(text: String) -> Result<Self, InvalidPriority> {
+        text.parse()
     }
 }
 

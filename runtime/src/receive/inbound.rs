@@ -60,9 +60,12 @@ impl Inbound {
         if command.reply_to.is_none() && self.lease.is_none() {
             command.reply_to = self.message.reply.as_ref().map(ToString::to_string);
         }
-        // Never published to: anything else would let a stranger write through the agent's rights.
-        if let Some(forbidden) = command.reply_to.take_if(|subject| !shared.client.namespace().allows_reply_to(subject)) {
-            tracing::warn!(subject = forbidden, "a reply subject outside `reply` and `_INBOX` is ignored");
+        // Never published to: a stranger would write through the agent's rights.
+        if command.reply_to.as_ref().is_some_and(|subject| !shared.client.namespace().allows_reply_to(subject)) {
+            let error = McpError::permanent(code::INVALID_MESSAGE)
+                .message("`reply_to` must lie under the namespace's `reply.` or under `_INBOX`")
+                .detail("field", "reply_to");
+            return Err(Undecodable { error, reply_to: None, command_id: command.id });
         }
         Ok(command)
     }
