@@ -85,6 +85,18 @@ fn originals(headers: Option<&HeaderMap>) -> HeaderMap {
     copied
 }
 
+/// The author's headers of a message that is published again.
+pub(crate) fn without_server_headers(headers: Option<&HeaderMap>) -> HeaderMap {
+    let mut copied = HeaderMap::new();
+    for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
+        let name: &str = name.as_ref();
+        if name.get(..5).is_none_or(|prefix| !prefix.eq_ignore_ascii_case("nats-")) {
+            values.iter().for_each(|value| copied.append(name, value.clone()));
+        }
+    }
+    copied
+}
+
 /// The errors as a JSON array in ASCII, the oldest dropped beyond the bound.
 fn errors_json(errors: &[McpError]) -> String {
     for skipped in 0..=errors.len() {

@@ -19,6 +19,7 @@ mod dead_letter;
 mod error;
 mod events;
 mod message;
+mod outcome;
 mod presence;
 mod receive;
 mod replies;
@@ -37,6 +38,7 @@ pub use message::{
     McpError, Name, Namespace, PROTOCOL_VERSION, Priority, Progress, Raw, Recovery, Reply, ReplyKind,
     RetryPolicy, Severity, Status, Token, code,
 };
+pub use outcome::{OutcomeRecord, OutcomeState};
 pub use presence::{ActionInfo, InstanceState, PresenceRecord};
 pub use receive::{CommandHandler, Invocation, Worker, WorkerConfig};
 pub use send::SendCommand;

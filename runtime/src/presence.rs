@@ -15,7 +15,7 @@ use crate::{
     client::Client,
     clock::unix_ms,
     error::ReceiveError,
-    message::Load,
+    message::{Load, Name, Token},
     receive::{LoadMeter, WorkerConfig},
     store::{self, Outgoing, StoreError},
 };
@@ -195,6 +195,17 @@ impl Heart {
         let outgoing = Outgoing { subject: self.key_subject.clone(), headers, body: body.into() };
         store::store(self.client.nats(), &outgoing, Instant::now() + within).await.map(drop)
     }
+}
+
+/// Whether another instance of an agent is alive. When that cannot be learnt, no.
+pub(crate) async fn others_alive(client: &Client, agent: &Name, instance: &Token) -> bool {
+    let bucket = client.namespace().agents_bucket();
+    let own = format!("$KV.{bucket}.{agent}.{instance}");
+    let request = serde_json::json!({ "subjects_filter": format!("$KV.{bucket}.{agent}.*") });
+    let answer: Result<serde_json::Value, _> =
+        client.jetstream().request(format!("STREAM.INFO.KV_{bucket}"), &request).await;
+    let subjects = answer.ok().and_then(|info| info["state"]["subjects"].as_object().cloned());
+    subjects.is_some_and(|subjects| subjects.keys().any(|subject| *subject != own))
 }
 
 /// The server counts lifetimes in whole seconds.

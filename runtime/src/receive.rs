@@ -2,6 +2,7 @@
 //!
 //! One task owns what is asked for, what is here and what runs; each command runs in a task of its own.
 
+mod again;
 mod cancellations;
 mod delivery;
 mod execute;
@@ -9,13 +10,20 @@ mod inbound;
 mod intake;
 mod lease;
 mod load;
+mod once;
 
 mod plan;
 mod puller;
 mod settle;
 mod slots;
+mod verdict;
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +32,7 @@ use crate::{
     client::Client,
     error::ReceiveError,
     message::{McpError, Name, Raw, Token},
+    outcome::Outcomes,
     presence::Presence,
     topology,
 };
@@ -35,6 +44,7 @@ pub(crate) use lease::{Lease, Leases};
 pub(crate) use load::LoadMeter;
 pub(crate) use puller::Puller;
 
+use again::HeldBack;
 use cancellations::Cancellations;
 
 /// What an agent does with its commands.
@@ -87,8 +97,17 @@ pub(crate) struct Shared {
     handler: Arc<dyn CommandHandler>,
     load: Arc<LoadMeter>,
     cancellations: Cancellations,
+    outcomes: Outcomes,
+    held_back: HeldBack,
+    myself: Weak<Shared>,
     /// Fires when the grace of a drain is over: whatever still runs is left to others.
     abandon: CancellationToken,
+}
+
+impl Shared {
+    fn myself(&self) -> Weak<Self> {
+        Weak::clone(&self.myself)
+    }
 }
 
 /// A running instance of an agent.
@@ -116,13 +135,16 @@ impl Worker {
         // The first record also tells the offset of the server's clock, by which deadlines are judged.
         let presence = Presence::announce(&client, &config, handler.actions(), Arc::clone(&load)).await?;
         let stop = CancellationToken::new();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new_cyclic(|myself| Shared {
             agent: config.agent,
             instance: config.instance,
             client: client.clone(),
             handler,
             load,
             cancellations: Cancellations::new(),
+            outcomes: Outcomes::new(&client),
+            held_back: HeldBack::default(),
+            myself: Weak::clone(myself),
             abandon: CancellationToken::new(),
         });
         let leases = Leases::keep(client, stop.clone());

@@ -42,6 +42,12 @@ fn at(field: &Option<String>) -> String {
     field.as_ref().map(|field| format!(" at `{field}`")).unwrap_or_default()
 }
 
+impl EncodeError {
+    pub(crate) fn new(reason: impl std::fmt::Display) -> Self {
+        Self { reason: reason.to_string() }
+    }
+}
+
 impl DecodeError {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), field: None }
@@ -101,7 +107,7 @@ impl Format {
             Self::Msgpack => to_msgpack(value).map(Bytes::from),
             Self::Json => serde_json::to_vec(value)
                 .map(Bytes::from)
-                .map_err(|error| EncodeError { reason: error.to_string() }),
+                .map_err(EncodeError::new),
         }
     }
 
@@ -161,7 +167,7 @@ pub(super) fn to_msgpack<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, En
     type Config = HumanReadableConfig<StructMapConfig<DefaultConfig>>;
     let mut serializer: rmp_serde::Serializer<Vec<u8>, Config> =
         rmp_serde::Serializer::new(Vec::with_capacity(256)).with_struct_map().with_human_readable();
-    value.serialize(&mut serializer).map_err(|error| EncodeError { reason: error.to_string() })?;
+    value.serialize(&mut serializer).map_err(EncodeError::new)?;
     Ok(serializer.into_inner())
 }
 

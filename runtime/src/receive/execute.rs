@@ -15,14 +15,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Client,
-    message::{Answerer, Command, Format, McpError, Name, Progress, Raw, Token, code},
+    message::{Answerer, Command, Format, McpError, Name, Progress, Raw, Reply, Token, code},
+    outcome::OutcomeKey,
+    presence,
     trace::TraceContext,
 };
 
-use super::{Shared, inbound::Inbound};
+use super::{Shared, again::Again, inbound::Inbound, slots::Slot, verdict::Verdict};
 
 /// How long a cancelled handler may take to end by itself before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_millis(500);
+
+/// A command that shuns this instance comes back after this, mostly to another.
+const PASS_ON_DELAY: Duration = Duration::from_millis(50);
 
 /// What a handler is given.
 #[derive(Clone)]
@@ -41,6 +46,9 @@ pub struct Invocation {
     pub client: Client,
     /// The instance that runs the handler.
     pub instance: Token,
+    /// The revision of the key's reservation: it grows with each execution of the same key, so that a
+    /// store which remembers the highest it has seen can refuse an instance that was overtaken.
+    pub fence: Option<u64>,
     frames: Arc<Frames>,
 }
 
@@ -72,7 +80,7 @@ impl Invocation {
 
 impl Shared {
     /// Takes a message through to its end.
-    pub(super) async fn process(self: &Arc<Self>, inbound: Inbound) {
+    pub(super) async fn process(self: &Arc<Self>, inbound: Inbound, mut slot: Slot) {
         let command = match inbound.decode(self) {
             Ok(command) => Arc::new(command),
             Err(undecodable) => {
@@ -80,34 +88,68 @@ impl Shared {
                 return self.reject(inbound, &answerer, undecodable.reply_to, undecodable.error).await;
             }
         };
-        let answerer = inbound.answerer(self, &command.id, command.attempt);
-        let began = Instant::now();
-        let ended = match inbound.admit(self, &command) {
-            Ok(remaining) => self.execute(&inbound, &command, &answerer, remaining).await,
-            Err(refusal) => Ended::With(Err(refusal)),
-        };
-        let outcome = match ended {
-            Ended::With(outcome) => outcome,
-            // Left unsettled, so that another instance takes it over.
-            Ended::Abandoned if inbound.lease.is_some() => return,
-            Ended::Abandoned => Err(McpError::temporary(code::DRAINING).message("the instance is shutting down")),
-        };
-        let mut frame = answerer.response(outcome.clone());
-        frame.processing_ms = Some(began.elapsed().as_secs_f64() * 1000.0);
-        frame.load = Some(self.load.load());
-        self.settle(inbound, &command, outcome, frame).await;
+        if inbound.is_not_for(self.instance.as_str()) && presence::others_alive(&self.client, &self.agent, &self.instance).await {
+            let again = Again { after: PASS_ON_DELAY, elsewhere: true, failures: 0 };
+            return self.send_later(inbound, &command, again).await;
+        }
+        let verdict = self.judge(&inbound, &command, &mut slot).await;
+        self.settle(inbound, &command, verdict).await;
     }
 
-    async fn execute(
+    async fn judge(self: &Arc<Self>, inbound: &Inbound, command: &Arc<Command>, slot: &mut Slot) -> Verdict {
+        let admission = inbound.admit(self, command);
+        let key = match OutcomeKey::of(command) {
+            // What a submitted command is refused for is its outcome too.
+            Ok(key) => key.filter(|_| admission.is_ok() || command.retry.is_some()),
+            Err(error) => return self.refuse(inbound, command, McpError::permanent(code::INVALID_PARAMETERS).message(error.to_string())),
+        };
+        match (key, admission) {
+            (Some(key), admission) => self.once(inbound, command, &key, admission, slot).await,
+            (None, Err(refusal)) => self.refuse(inbound, command, refusal),
+            (None, Ok(remaining)) => {
+                let answerer = inbound.answerer(self, &command.id, command.attempt);
+                let began = Instant::now();
+                match self.execute(inbound, command, &answerer, remaining, None).await {
+                    Ended::With(outcome) => {
+                        let errors = outcome.as_ref().err().cloned().into_iter().collect();
+                        Verdict::end(self.frame(&answerer, outcome, began.elapsed()), errors)
+                    }
+                    Ended::Abandoned => self.abandoned(inbound, &answerer),
+                }
+            }
+        }
+    }
+
+    /// A response frame.
+    pub(super) fn frame(&self, answerer: &Answerer, outcome: Result<Raw, McpError>, took: Duration) -> Reply {
+        let mut frame = answerer.response(outcome);
+        frame.processing_ms = Some(took.as_secs_f64() * 1000.0);
+        frame.load = Some(self.load.load());
+        frame
+    }
+
+    /// A stored command is left to another instance; for any other this is the end.
+    pub(super) fn abandoned(&self, inbound: &Inbound, answerer: &Answerer) -> Verdict {
+        if inbound.lease.is_some() {
+            return Verdict::Abandon;
+        }
+        let error = McpError::temporary(code::DRAINING).message("the instance is shutting down");
+        Verdict::end(self.frame(answerer, Err(error.clone()), Duration::ZERO), vec![error])
+    }
+
+    pub(super) async fn execute(
         self: &Arc<Self>,
         inbound: &Inbound,
         command: &Arc<Command>,
         answerer: &Answerer,
         remaining: Option<Duration>,
+        fence: Option<u64>,
     ) -> Ended {
         let running = self.cancellations.enter(&command.id);
         let lost = inbound.lease.as_ref().map(|lease| lease.lost().clone()).unwrap_or_default();
         let cancelled = CancellationToken::new();
+        // Whatever ends this future, threads that the handler left behind are told.
+        let _told = cancelled.clone().drop_guard();
         let invocation = Invocation {
             command: Arc::clone(command),
             deadline: remaining.map(|remaining| Instant::now() + remaining),
@@ -116,6 +158,7 @@ impl Shared {
             trace: inbound.trace(),
             client: self.client.clone(),
             instance: self.instance.clone(),
+            fence,
             frames: Arc::new(Frames {
                 shared: Arc::clone(self),
                 answerer: answerer.clone(),
@@ -147,7 +190,7 @@ impl Shared {
 }
 
 /// How the execution of a command ended.
-enum Ended {
+pub(super) enum Ended {
     With(Result<Raw, McpError>),
     /// In the middle, because the work is or will be somebody else's.
     Abandoned,

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// A command may be delivered this often beyond its recorded failures; more has killed its workers.
-const MAX_DEATHS: u64 = 5;
+pub(super) const MAX_DEATHS: u64 = 5;
 
 /// A message as it came, with what is needed to settle it.
 pub(super) struct Inbound {
@@ -73,9 +73,9 @@ impl Inbound {
     /// Whether the command may run now, and for how long it is worth doing.
     pub(super) fn admit(&self, shared: &Shared, command: &Command) -> Result<Option<Duration>, McpError> {
         self.agrees_with_subject(shared, command)?;
-        if self.info.deliveries > MAX_DEATHS && self.lease.is_some() {
-            let message = format!("delivered {} times without an end: it kills its workers", self.info.deliveries);
-            return Err(McpError::permanent(code::POISON).message(message));
+        // With retries, deliveries are counted against the recorded failures, once those are known.
+        if self.info.deliveries > MAX_DEATHS && command.retry.is_none() {
+            return Err(self.poison());
         }
         let remaining = self.remaining(shared, command)?;
         if !shared.handler.knows(command.action.as_str()) {
@@ -85,6 +85,11 @@ impl Inbound {
                 .detail("actions", actions));
         }
         Ok(remaining)
+    }
+
+    pub(super) fn poison(&self) -> McpError {
+        let message = format!("delivered {} times without an end: it kills its workers", self.info.deliveries);
+        McpError::permanent(code::POISON).message(message)
     }
 
     fn agrees_with_subject(&self, shared: &Shared, command: &Command) -> Result<(), McpError> {
@@ -113,6 +118,12 @@ impl Inbound {
             _ => Err(McpError::permanent(code::DEADLINE_EXCEEDED)
                 .message(format!("taken up {} ms after it was stored, worth doing for {} ms", age.as_millis(), ttl.as_millis()))),
         }
+    }
+
+    /// Whether the sender wants another instance than this, which only a stored command can find.
+    pub(super) fn is_not_for(&self, instance: &str) -> bool {
+        let shunned = self.message.headers.as_ref().and_then(|headers| headers.get("Mcp-Not-Instance"));
+        self.lease.is_some() && shunned.is_some_and(|shunned| shunned.as_str() == instance)
     }
 
     /// How long ago the command was first stored.

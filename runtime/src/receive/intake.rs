@@ -196,9 +196,8 @@ impl Intake {
         self.tasks.spawn(async move {
             let began = Instant::now();
             shared.load.begin(inbound.age(&shared));
-            shared.process(inbound).await;
+            shared.process(inbound, slot).await;
             shared.load.end(began.elapsed());
-            drop(slot);
         });
     }
 

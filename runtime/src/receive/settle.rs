@@ -4,36 +4,49 @@ use async_nats::HeaderMap;
 
 use crate::{
     dead_letter::{Autopsy, DeadLetter},
-    message::{Answerer, Command, Format, McpError, Raw, Reply, code},
+    message::{Answerer, Command, Format, McpError, Reply, code},
 };
 
-use super::{Shared, inbound::Inbound};
+use super::{
+    Shared,
+    again::Again,
+    inbound::Inbound,
+    verdict::{Final, Verdict},
+};
 
 impl Shared {
     /// Answers where an answer is wanted, keeps among the dead letters what nobody hears of, and then
     /// settles the message.
-    pub(super) async fn settle(&self, inbound: Inbound, command: &Command, outcome: Result<Raw, McpError>, frame: Reply) {
+    pub(super) async fn settle(&self, inbound: Inbound, command: &Command, verdict: Verdict) {
         // A zombie is silent altogether: its answer could contradict the new owner's.
         if inbound.lease.as_ref().is_some_and(|lease| !lease.is_held()) {
             tracing::warn!(action = %command.action, "the lease of a command has passed, leaving it to its new owner");
             return;
         }
-        if let Some(reply_to) = &command.reply_to {
-            self.answer(reply_to, inbound.format, frame).await;
-        }
-        let Some(lease) = inbound.lease else { return };
-        let unheard = command.reply_to.is_none() || command.retry.is_some();
-        match outcome {
-            Err(error) if unheard => {
-                let autopsy = Autopsy { reason: error.code.clone(), attempts: command.attempt, errors: vec![error] };
-                let letter = DeadLetter::of(&inbound.message, &inbound.info, autopsy);
-                match letter.store(&self.client).await {
-                    Ok(()) => lease.acknowledge().await,
-                    // Left unsettled: it comes back, and nothing is lost.
-                    Err(error) => tracing::error!(%error, "a dead letter could not be stored, the command stays queued"),
-                }
+        match verdict {
+            Verdict::Abandon => {}
+            Verdict::Retry { after, elsewhere, failures } => {
+                self.give_back(inbound, command, Again { after, elsewhere, failures }).await;
             }
-            _ => lease.acknowledge().await,
+            Verdict::Final(end) => self.finish(inbound, command, *end).await,
+        }
+    }
+
+    async fn finish(&self, inbound: Inbound, command: &Command, end: Final) {
+        let autopsy = end.autopsy(command).filter(|_| inbound.lease.is_some());
+        if let Some(autopsy) = autopsy {
+            let letter = DeadLetter::of(&inbound.message, &inbound.info, autopsy);
+            if let Err(error) = letter.store(&self.client).await {
+                // Left unsettled: it comes back, and nothing is lost.
+                tracing::error!(%error, "a dead letter could not be stored, the command stays queued");
+                return;
+            }
+        }
+        if let Some(reply_to) = &command.reply_to {
+            self.answer(reply_to, inbound.format, end.frame).await;
+        }
+        if let Some(lease) = inbound.lease {
+            lease.acknowledge().await;
         }
     }
 

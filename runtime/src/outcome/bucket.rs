@@ -1,0 +1,190 @@
+//! The outcome records on the server: reserve, renew, complete, each by compare-and-set.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message, StatusCode, client::RequestErrorKind};
+use tokio::time::Instant;
+
+use crate::{
+    client::Client,
+    message::Format,
+    store::{self, Outgoing, StoreError},
+};
+
+use super::OutcomeRecord;
+
+/// How long a reservation lives without being renewed; the server counts it.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// How long one access may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the trace of a released key stays, for those who wait for its end.
+const RELEASED_AGE: &str = "60s";
+
+/// The server's codes for a lost compare-and-set, on one server and in a cluster.
+const CONFLICTS: [u64; 2] = [10071, 10164];
+
+/// Why a record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutcomeError {
+    /// Somebody else has written it meanwhile.
+    #[error("the record was changed meanwhile")]
+    Conflict,
+    #[error("cannot access the outcome record: {0}")]
+    Unavailable(String),
+    #[error("the outcome record cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// What lies under a key.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// 0 when there is nothing, as compare-and-set wants it.
+    pub(crate) revision: u64,
+    pub(crate) record: Option<OutcomeRecord>,
+    /// The record's key was released: it only tells how the last attempt ended.
+    pub(crate) released: bool,
+}
+
+/// A key that is ours until the lease passes.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    key: String,
+    revision: u64,
+    renewed_at: Instant,
+    pub(crate) record: OutcomeRecord,
+}
+
+/// The bucket.
+#[derive(Clone)]
+pub(crate) struct Bucket {
+    client: Client,
+    prefix: String,
+    direct_get: String,
+}
+
+impl Bucket {
+    pub(crate) fn new(client: &Client) -> Self {
+        let bucket = client.namespace().outcomes_bucket();
+        Self {
+            client: client.clone(),
+            direct_get: format!("$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}."),
+            prefix: format!("$KV.{bucket}."),
+        }
+    }
+
+    /// Reads what lies under a key. On a cluster it may be old: decide by compare-and-set only.
+    pub(crate) async fn read(&self, key: &str) -> Result<Found, OutcomeError> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let request = self.client.nats().request(format!("{}{key}", self.direct_get), Default::default());
+            let failure = match request.await {
+                Ok(message) => return found(&message),
+                Err(error) if error.kind() == RequestErrorKind::NoResponders => "no answer".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() >= deadline {
+                return Err(OutcomeError::Unavailable(failure));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Takes the key, when `revision` is still what lies under it.
+    pub(crate) async fn reserve(&self, key: &str, revision: u64, record: OutcomeRecord) -> Result<Reservation, OutcomeError> {
+        let revision = self.write(key, revision, &record, Some(LEASE)).await?;
+        Ok(Reservation { key: key.to_owned(), revision, renewed_at: Instant::now(), record })
+    }
+
+    /// Shows that the work goes on.
+    pub(crate) async fn renew(&self, reservation: &mut Reservation) -> Result<(), OutcomeError> {
+        reservation.revision =
+            self.write(&reservation.key, reservation.revision, &reservation.record, Some(LEASE)).await?;
+        reservation.renewed_at = Instant::now();
+        Ok(())
+    }
+
+    /// Writes the final record, or that of a failed attempt, if the reservation still stands.
+    pub(crate) async fn complete(&self, reservation: &Reservation, record: &OutcomeRecord) -> Result<(), OutcomeError> {
+        self.write(&reservation.key, reservation.revision, record, None).await.map(drop)
+    }
+
+    /// Gives the key free; what is left for a minute only tells how it ended.
+    pub(crate) async fn release(&self, reservation: &Reservation, record: &OutcomeRecord) -> Result<(), OutcomeError> {
+        let mut outgoing = self.outgoing(&reservation.key, reservation.revision, record)?;
+        outgoing.headers.insert("KV-Operation", "DEL");
+        outgoing.headers.insert("Nats-TTL", RELEASED_AGE);
+        self.put(&outgoing, &reservation.key, record).await.map(drop)
+    }
+
+    async fn write(&self, key: &str, revision: u64, record: &OutcomeRecord, ttl: Option<Duration>) -> Result<u64, OutcomeError> {
+        let mut outgoing = self.outgoing(key, revision, record)?;
+        if let Some(ttl) = ttl {
+            outgoing.headers.insert("Nats-TTL", format!("{}s", ttl.as_secs()));
+        }
+        self.put(&outgoing, key, record).await
+    }
+
+    fn outgoing(&self, key: &str, revision: u64, record: &OutcomeRecord) -> Result<Outgoing, OutcomeError> {
+        let body = Format::Msgpack.encode(record).map_err(|error| OutcomeError::Unreadable(error.to_string()))?;
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
+        Ok(Outgoing { subject: format!("{}{key}", self.prefix), headers, body })
+    }
+
+    async fn put(&self, outgoing: &Outgoing, key: &str, record: &OutcomeRecord) -> Result<u64, OutcomeError> {
+        match store::store(self.client.nats(), outgoing, Instant::now() + TIMEOUT).await {
+            Ok(stored) => Ok(stored.sequence),
+            // A write whose acknowledgement was lost is sent again, and then conflicts with itself.
+            Err(StoreError::Refused { code, .. }) if CONFLICTS.contains(&code) => match self.read(key).await? {
+                Found { revision, record: Some(found), .. } if found.is_same_write(record) => Ok(revision),
+                _ => Err(OutcomeError::Conflict),
+            },
+            Err(error) => Err(OutcomeError::Unavailable(error.to_string())),
+        }
+    }
+}
+
+impl Reservation {
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// When the reservation should be renewed: two renewals may fail before the lease passes.
+    pub(crate) fn renew_at(&self) -> Instant {
+        self.renewed_at + LEASE / 3
+    }
+
+    pub(crate) fn expires_at(&self) -> Instant {
+        self.renewed_at + LEASE
+    }
+}
+
+impl OutcomeRecord {
+    /// Within one process only one command of a key is worked on, so owner and message tell the write.
+    fn is_same_write(&self, other: &Self) -> bool {
+        self.owner == other.owner
+            && self.command_id == other.command_id
+            && self.sequence == other.sequence
+            && self.state == other.state
+            && self.errors.len() == other.errors.len()
+    }
+}
+
+fn found(message: &Message) -> Result<Found, OutcomeError> {
+    if message.status == Some(StatusCode::NOT_FOUND) {
+        return Ok(Found::default());
+    }
+    let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name));
+    let revision = header("Nats-Sequence").and_then(|sequence| sequence.as_str().parse().ok());
+    let Some(revision) = revision else {
+        return Err(OutcomeError::Unavailable("the answer carries no sequence".to_owned()));
+    };
+    let released = header("KV-Operation").is_some();
+    let record = match message.payload.is_empty() {
+        true => None,
+        false => Some(Format::Msgpack.decode(&message.payload).map_err(|error| OutcomeError::Unreadable(error.to_string()))?),
+    };
+    Ok(Found { revision, record, released })
+}
