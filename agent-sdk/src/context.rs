@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use mcp_runtime::{
-    Client, EventDelivery, Invocation, Name, Priority, Progress, PublishError, Raw, SendCommand, Token,
-    TraceContext,
+    Client, EventDelivery, Invocation, Name, Priority, Progress, PublishError, Raw, SendCommand, SubmitCommand,
+    Token, TraceContext,
 };
 use serde::Serialize;
 use tokio::time::Instant;
@@ -177,6 +177,28 @@ impl<S> Context<S> {
         }
     }
 
+    /// Hands a command over: done once it is stored; see [`Client::submit_command`].
+    pub fn submit_command(&self, target: &str, action: &str, parameters: impl Serialize) -> SubmitCommand {
+        let command = self
+            .inner
+            .client
+            .submit_command(target, action, parameters)
+            .caused_by(self.inner.message_id.as_str())
+            .trace(self.inner.trace.clone());
+        match &self.inner.conversation_id {
+            Some(conversation) => command.conversation(conversation.as_str()),
+            None => command,
+        }
+    }
+
+    /// The idempotency of the command that is handled; `None` when it has no key.
+    #[must_use]
+    pub fn idempotency(&self) -> Option<Idempotency<'_>> {
+        let invocation = self.inner.invocation.as_ref()?;
+        let key = invocation.command.idempotency_key.as_deref()?;
+        Some(Idempotency { key, fence: invocation.fence? })
+    }
+
     /// Calls a typed action; otherwise as [`Context::send_command`].
     pub fn call<P: Serialize, R>(&self, action: Action<P, R>, parameters: &P) -> SendCommand<R> {
         self.send_command(action.agent(), action.name(), parameters)
@@ -202,6 +224,18 @@ impl<S> Context<S> {
     pub fn client(&self) -> &Client {
         &self.inner.client
     }
+}
+
+/// What a handler needs to take effect once, even in the gap that no message system can close: a death
+/// between the effect and its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Idempotency<'a> {
+    /// The command's key: what the effect should be stored under.
+    pub key: &'a str,
+    /// Grows with each execution of the same key: a store that remembers the highest it has seen can
+    /// refuse an instance that was overtaken.
+    pub fence: u64,
 }
 
 impl<S> Clone for Context<S> {

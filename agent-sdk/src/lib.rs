@@ -35,7 +35,7 @@ mod testing;
 
 pub use action::Action;
 pub use agent::Agent;
-pub use context::Context;
+pub use context::{Context, Idempotency};
 pub use error::Error;
 pub use event::{Event, Subscription};
 pub use handler::{EventFunction, HandlerFunction};
@@ -46,7 +46,7 @@ pub use testing::TestBroker;
 
 pub use mcp_runtime::{
     Category, Client, Config, McpError, Name, Priority, Progress, Raw, Recovery, SendCommand, SendError,
-    Severity, code, topology::Start,
+    Severity, SubmitCommand, Submitted, code, resilience::RetryConfig, topology::Start,
 };
 
 /// The crate below, for what this one does not cover.

@@ -7,13 +7,17 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
+    cancel,
     clock::ServerClock,
     config::{Config, Setup},
-    error::{ConnectError, PublishError},
+    error::{ConnectError, PublishError, SendError},
     events,
     message::{Event, Name, Namespace, Raw, Token},
     replies::Replies,
+    outcome::OutcomeRecord,
     send::SendCommand,
+    submit::{self, SubmitCommand},
+    targets::{Target, Targets},
     topology,
 };
 
@@ -50,6 +54,7 @@ struct Connection {
     replies: Replies,
     timeout: Duration,
     clock: ServerClock,
+    targets: Targets,
     connected: watch::Receiver<u64>,
     setup: Setup,
     display_url: String,
@@ -91,6 +96,7 @@ impl Client {
             replies,
             timeout: config.timeout,
             clock: ServerClock::default(),
+            targets: Targets::default(),
             connected,
             setup: config.setup,
             display_url: url,
@@ -104,6 +110,31 @@ impl Client {
     /// for an instance of the target. Nothing is sent before the returned value is awaited.
     pub fn send_command<R>(&self, target: &str, action: &str, parameters: impl Serialize) -> SendCommand<R> {
         SendCommand::new(self.clone(), target, action, &parameters)
+    }
+
+    /// Hands a command over: done once it is stored. The runtime retries it, and keeps its outcome.
+    pub fn submit_command(&self, target: &str, action: &str, parameters: impl Serialize) -> SubmitCommand {
+        SubmitCommand::new(self.clone(), target, action, &parameters)
+    }
+
+    /// The outcome record of an idempotency key, or of a submitted command's id; `None` while nobody has
+    /// begun with it.
+    ///
+    /// # Errors
+    /// When a name is not valid or the server cannot be reached.
+    pub async fn outcome(&self, agent: &str, action: &str, key: &str) -> Result<Option<OutcomeRecord>, SendError> {
+        let name = |text| Name::new(text).map_err(|error| SendError::Invalid { reason: error.to_string() });
+        submit::find(self, &name(agent)?, &name(action)?, key).await
+    }
+
+    /// Cancels a command, running or still queued; its reply is the error `CANCELLED`.
+    ///
+    /// # Errors
+    /// When the agent's name is not valid or the server cannot be reached.
+    pub async fn cancel(&self, agent: &str, command_id: &str) -> Result<(), SendError> {
+        let agent = Name::new(agent).map_err(|error| SendError::Invalid { reason: error.to_string() })?;
+        let sent = cancel::cancel(self, &agent, command_id).await;
+        sent.map_err(|error| SendError::Transport { reason: error.to_string() })
     }
 
     /// Publishes an event under this client's name; done when the server has stored it.
@@ -181,6 +212,10 @@ impl Client {
 
     pub(crate) fn clock(&self) -> &ServerClock {
         &self.inner.clock
+    }
+
+    pub(crate) fn target(&self, name: &Name) -> Arc<Target> {
+        self.inner.targets.of(name)
     }
 
     pub(crate) fn may_create(&self) -> bool {

@@ -8,6 +8,11 @@ use crate::topology::TopologyConfig;
 /// The server that is used when nothing else is said.
 pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
+/// A quarter of what a server takes by default: larger messages hold up the small ones behind them.
+const DEFAULT_MAX_INLINE_BODY: usize = 256 * 1024;
+
+const DEFAULT_MAX_BODY: usize = 64 * 1024 * 1024;
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -57,6 +62,8 @@ pub struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) topology: TopologyConfig,
     pub(crate) setup: Setup,
+    pub(crate) max_inline_body: usize,
+    pub(crate) max_body: usize,
 }
 
 /// Whether a client creates the streams and buckets that it needs.
@@ -70,7 +77,7 @@ pub enum Setup {
 }
 
 /// Every variable that [`Config::from_env`] or an agent reads.
-const VARIABLES: [&str; 14] = [
+const VARIABLES: [&str; 16] = [
     "MCP_NATS_URL",
     "MCP_NATS_SERVER",
     "MCP_NATS_CREDS",
@@ -79,6 +86,8 @@ const VARIABLES: [&str; 14] = [
     "MCP_WORKFLOW_SHARDS",
     "MCP_SETUP",
     "MCP_TIMEOUT",
+    "MCP_MAX_INLINE_BODY",
+    "MCP_MAX_BODY",
     "MCP_AGENT_CAPACITY",
     "MCP_AGENT_VERSION",
     "MCP_HEARTBEAT_INTERVAL",
@@ -106,11 +115,14 @@ impl Config {
             connect_timeout: Duration::from_secs(5),
             topology: TopologyConfig::default(),
             setup: Setup::default(),
+            max_inline_body: DEFAULT_MAX_INLINE_BODY,
+            max_body: DEFAULT_MAX_BODY,
         }
     }
 
     /// Reads `MCP_NATS_URL`, `MCP_NAMESPACE`, `MCP_NATS_CREDS`, `MCP_REPLICAS`, `MCP_WORKFLOW_SHARDS`,
-    /// `MCP_TIMEOUT` (such as `30s`) and `MCP_SETUP` (`ensure` or `assume`). To be called from `main` only.
+    /// `MCP_TIMEOUT` (such as `30s`), `MCP_SETUP` (`ensure` or `assume`), `MCP_MAX_INLINE_BODY` and
+    /// `MCP_MAX_BODY` (such as `256KiB`). To be called from `main` only.
     ///
     /// # Errors
     /// When a variable has a value that cannot be used, or a variable beginning with `MCP_` resembles
@@ -126,6 +138,12 @@ impl Config {
         config.topology.workflow_shards = env_parsed("MCP_WORKFLOW_SHARDS", "a number from 1 to 64")?;
         if let Some(timeout) = env_duration("MCP_TIMEOUT")? {
             config.timeout = timeout;
+        }
+        if let Some(bytes) = env_size("MCP_MAX_INLINE_BODY")? {
+            config.max_inline_body = bytes;
+        }
+        if let Some(bytes) = env_size("MCP_MAX_BODY")? {
+            config.max_body = bytes;
         }
         config.setup = match env::var("MCP_SETUP").as_deref() {
             Err(_) | Ok("ensure") => Setup::Ensure,
@@ -174,6 +192,21 @@ impl Config {
     #[must_use]
     pub fn setup(mut self, setup: Setup) -> Self {
         self.setup = setup;
+        self
+    }
+
+    /// Bodies up to this many bytes travel in their message (default 256 KiB), larger ones through the
+    /// object store. Where the server takes smaller messages, its limit counts.
+    #[must_use]
+    pub fn max_inline_body(mut self, bytes: usize) -> Self {
+        self.max_inline_body = bytes;
+        self
+    }
+
+    /// Bodies over this many bytes are refused, sent or received (default 64 MiB).
+    #[must_use]
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
         self
     }
 
@@ -226,6 +259,29 @@ pub fn env_duration(variable: &'static str) -> Result<Option<Duration>, ConfigEr
     }
 }
 
+fn env_size(variable: &'static str) -> Result<Option<usize>, ConfigError> {
+    match env::var(variable) {
+        Ok(value) => parse_size(&value)
+            .map(Some)
+            .ok_or_else(|| invalid(variable, &value, "a number of bytes such as `262144`, `256KiB` or `64MiB`")),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Reads `262144` or `256KiB`. Decimal units are refused: half the world means the binary ones by them.
+fn parse_size(text: &str) -> Option<usize> {
+    let text = text.trim();
+    let (digits, unit) = text.split_at(text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len()));
+    let factor: usize = match unit.trim_start() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<usize>().ok()?.checked_mul(factor)
+}
+
 fn invalid(setting: &str, value: &str, expected: &'static str) -> ConfigError {
     ConfigError::Value { setting: setting.to_owned(), value: value.to_owned(), expected }
 }
@@ -266,6 +322,19 @@ mod tests {
         assert!(check("MCP_NATS_URL").is_ok());
         assert!(check("MCP_INSPECTOR_PORT").is_ok());
         assert!(check("PATH").is_ok());
+    }
+
+    #[test]
+    fn sizes_are_read_with_binary_units_only() {
+        let check = |text: &str, expected: Option<usize>| assert_eq!(parse_size(text), expected, "{text}");
+        check("262144", Some(262_144));
+        check("256KiB", Some(262_144));
+        check(" 64 MiB ", Some(64 << 20));
+        check("1GiB", Some(1 << 30));
+        check("12B", Some(12));
+        for nonsense in ["", "KiB", "256KB", "256kib", "-1", "1.5MiB", "1e6", "1MiBs", "99999999999999999999", "99999999999GiB"] {
+            check(nonsense, None);
+        }
     }
 
     #[test]

@@ -72,17 +72,19 @@ impl ConnectError {
 #[non_exhaustive]
 pub enum SendError {
     /// The target answered with an error.
-    #[error("{target}.{action} answered {error}")]
+    #[error("{target}.{action} answered {error}{}", attempts_text(*attempts))]
     Answered {
         /// The agent.
         target: String,
         /// The action.
         action: String,
-        /// Its answer.
+        /// Its answer, to the last attempt.
         error: Box<McpError>,
+        /// How often it was asked.
+        attempts: u32,
     },
     /// No answer in time.
-    #[error("{target}.{action} did not answer within {}; the command is {}", humantime::format_duration(*timeout), queued_text(*queued))]
+    #[error("{target}.{action} did not answer within {}{}; the command is {}", humantime::format_duration(*timeout), attempts_text(*attempts), queued_text(*queued))]
     Timeout {
         /// The agent.
         target: String,
@@ -92,6 +94,8 @@ pub enum SendError {
         timeout: Duration,
         /// Whether the command is stored and will still be done when somebody takes it up in time.
         queued: bool,
+        /// How often it was asked.
+        attempts: u32,
     },
     /// The server cannot be reached or does not store.
     #[error("cannot reach the server: {reason}")]
@@ -131,6 +135,13 @@ pub enum SendError {
     },
 }
 
+fn attempts_text(attempts: u32) -> String {
+    match attempts {
+        0 | 1 => String::new(),
+        more => format!(" after {more} attempts"),
+    }
+}
+
 fn queued_text(queued: bool) -> &'static str {
     match queued {
         true => "stored and waits in its queue",
@@ -139,6 +150,14 @@ fn queued_text(queued: bool) -> &'static str {
 }
 
 impl SendError {
+    /// Notes how often the target was asked.
+    pub(crate) fn after(mut self, made: u32) -> Self {
+        if let Self::Timeout { attempts, .. } | Self::Answered { attempts, .. } = &mut self {
+            *attempts = made;
+        }
+        self
+    }
+
     /// The error in the protocol's form, with the callee's own where there is one.
     #[must_use]
     pub fn to_mcp_error(&self) -> McpError {

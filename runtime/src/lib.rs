@@ -12,6 +12,7 @@
 //!
 //! What is on the wire is described in `PROTOCOL.md`, how the crates fit together in `ARCHITECTURE.md`.
 
+mod cancel;
 mod client;
 mod clock;
 mod config;
@@ -26,6 +27,8 @@ mod replies;
 pub mod resilience;
 mod send;
 mod store;
+mod submit;
+mod targets;
 pub mod topology;
 mod trace;
 
@@ -42,6 +45,7 @@ pub use outcome::{OutcomeRecord, OutcomeState};
 pub use presence::{ActionInfo, InstanceState, PresenceRecord};
 pub use receive::{CommandHandler, Invocation, Worker, WorkerConfig};
 pub use send::SendCommand;
+pub use submit::{SubmitCommand, Submitted};
 pub use trace::TraceContext;
 
 pub(crate) use clock::unix_ms;

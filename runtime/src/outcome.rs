@@ -114,6 +114,11 @@ impl Outcomes {
         }
     }
 
+    /// Reads a record without being an agent.
+    pub(crate) async fn look(client: &Client, key: &str) -> Result<Found, OutcomeError> {
+        bucket::Bucket::new(client).read(key).await
+    }
+
     pub(crate) fn cached(&self, key: &OutcomeKey) -> Option<Arc<OutcomeRecord>> {
         self.done.get(&key.key)
     }

@@ -9,6 +9,7 @@
 //! [`DeadLetters`](crate::DeadLetters).
 
 mod envelope;
+mod identity;
 mod jetstream;
 mod outbox;
 mod policy;
@@ -27,7 +28,9 @@ pub use policy::{Durability, DurabilityTable, FixedDurability, MessageKind};
 pub use query::{Cursor, MessageQuery, Page};
 pub use stats::{Count, PersistenceStats};
 
-pub(crate) use reader::{ReadError, StreamReader, StreamState};
+pub(crate) use identity::{header, identify};
+pub(crate) use jetstream::delete_message;
+pub(crate) use reader::{ReadError, StreamReader, StreamState, unix_ms};
 
 /// The answer of a persistence, boxed so that [`MessagePersistence`] can stand behind a pointer.
 pub type PersistenceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, PersistenceError>> + Send + 'a>>;

@@ -1,35 +1,31 @@
 //! The send path: the only place where the order of the steps of a send exists.
 //!
-//! encode -> expect the reply -> publish -> await acknowledgement and reply -> decode
+//! retry -> [ expect the reply -> publish -> await acknowledgement and reply ]
+//!
+//! One attempt is in `send/attempt.rs`.
 
-use std::{
-    future::IntoFuture,
-    marker::PhantomData,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+mod attempt;
 
-use async_nats::HeaderMap;
+use std::{future::IntoFuture, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
+
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep};
 
 use crate::{
+    cancel::CancelOnDrop,
     client::Client,
     error::SendError,
-    message::{Command, Format, Name, Priority, Progress, Raw, Reply},
-    replies::{Answer, Expected},
-    store::{self, Outgoing, StoreError},
+    message::{Command, DecodeError, McpError, Name, Priority, Progress, Raw, Recovery, Reply},
+    resilience::{Advice, Checked, Decision, RetryConfig, RetryState},
     trace::TraceContext,
 };
 
-/// Publishing again is recognised as such only within the stream's deduplication window (2 min).
-const LONGEST_PUBLISH: Duration = Duration::from_secs(90);
+use attempt::{Attempt, Expectation};
+
+pub(crate) use attempt::{outgoing, store_error};
 
 type OnProgress = Arc<dyn Fn(&Progress) + Send + Sync>;
+type Fallback<R> = Box<dyn FnOnce(McpError) -> Pin<Box<dyn Future<Output = Result<R, McpError>> + Send>> + Send>;
 
 /// A command about to be sent; await it for the result.
 ///
@@ -43,6 +39,10 @@ pub struct SendCommand<R> {
     realtime: bool,
     on_progress: Option<OnProgress>,
     trace: TraceContext,
+    retry: RetryConfig,
+    attempt_timeout: Option<Duration>,
+    cancel_on_drop: bool,
+    fallback: Option<Fallback<R>>,
     result: PhantomData<fn() -> R>,
 }
 
@@ -63,6 +63,11 @@ impl<R> SendCommand<R> {
             realtime: false,
             on_progress: None,
             trace: TraceContext::default(),
+            // One attempt: whoever wants more says so.
+            retry: RetryConfig { max_retries: 0, ..RetryConfig::default() },
+            attempt_timeout: None,
+            cancel_on_drop: false,
+            fallback: None,
             result: PhantomData,
         }
     }
@@ -120,6 +125,48 @@ impl<R> SendCommand<R> {
         self
     }
 
+    /// Retries temporary errors, at the distance that `retry` and the target's advice say and within the
+    /// timeout (default: not at all).
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// How long one attempt waits for its reply (default: all of the timeout). A stored command that got
+    /// no reply is sent again only with an idempotency key: it is queued.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// Lets the command take effect once, however often it is sent: everyone who sends the same key to
+    /// the same action gets the same answer. 1 to 256 bytes.
+    pub fn idempotency_key(self, key: impl Into<String>) -> Self {
+        let key = key.into();
+        let valid = (1..=256).contains(&key.len());
+        let mut this = self.with(|command| command.idempotency_key = Some(key));
+        if !valid && this.command.is_ok() {
+            this.command = Err(SendError::Invalid { reason: "an idempotency key has 1 to 256 bytes".to_owned() });
+        }
+        this
+    }
+
+    /// Cancels the command when this future is dropped, or given up, before the reply is here.
+    pub fn cancel_on_drop(mut self) -> Self {
+        self.cancel_on_drop = true;
+        self
+    }
+
+    /// Calls `fallback` for the result when the target's last word is an error that advises FALLBACK.
+    pub fn fallback<F, Fut>(mut self, fallback: F) -> Self
+    where
+        F: FnOnce(McpError) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R, McpError>> + Send + 'static,
+    {
+        self.fallback = Some(Box::new(|error| Box::pin(fallback(error))));
+        self
+    }
+
     /// The message id that the command will travel under; `None` when it is not valid.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
@@ -133,33 +180,98 @@ impl<R> SendCommand<R> {
         self
     }
 
-    /// Sends the command and waits for the whole reply frame.
+    /// Sends the command and waits for the whole reply frame, the last one after retries.
     ///
     /// # Errors
     /// When the command cannot be sent or no reply comes in time. An error that the target answers is
     /// part of the frame.
     pub async fn reply(self) -> Result<Reply, SendError> {
+        self.attempts().await.0
+    }
+
+    /// Makes attempts until one succeeds or no other is allowed; tells how many there were.
+    async fn attempts(self) -> (Result<Reply, SendError>, u32) {
+        let mut command = match self.command {
+            Ok(command) => command,
+            Err(error) => return (Err(error), 0),
+        };
+        let retry = match Checked::new(self.retry) {
+            Ok(retry) => retry,
+            Err(error) => return (Err(SendError::Invalid { reason: error.to_string() }), 0),
+        };
         let deadline = Instant::now() + self.timeout;
-        let mut command = self.command?;
-        command.ttl_ms = match self.ttl {
-            Ttl::AsTimeout => Some(millis(self.timeout)),
-            Ttl::Of(ttl) => Some(millis(ttl)),
-            Ttl::Unlimited => None,
+        let mut retry = RetryState::new(retry, Some(deadline.into_std()));
+        let target = self.client.target(&command.target);
+        let cancel = self.cancel_on_drop.then(|| CancelOnDrop::new(&self.client, &command));
+        let expectation = Expectation { realtime: self.realtime, on_progress: self.on_progress };
+        let mut not_instance = None;
+        let outcome = loop {
+            let began = Instant::now();
+            let attempt_deadline = deadline.min(began + self.attempt_timeout.unwrap_or(self.timeout));
+            command.ttl_ms = match self.ttl {
+                // What is left: a retry is worth no more than the wait for it.
+                Ttl::AsTimeout => Some(millis(deadline - began)),
+                Ttl::Of(ttl) => Some(millis(ttl)),
+                Ttl::Unlimited => None,
+            };
+            let attempt = Attempt {
+                client: &self.client,
+                command: &mut command,
+                deadline: attempt_deadline,
+                timeout: self.timeout,
+                trace: &self.trace,
+                not_instance: not_instance.as_deref(),
+            };
+            let outcome = attempt.make(&expectation).await;
+            let Some(failure) = Failure::of(&outcome, command.idempotency_key.is_some()) else {
+                target.budget.succeed();
+                break outcome;
+            };
+            match retry.after_failure(failure.advice, &target.budget, Instant::now().into_std()) {
+                Decision::RetryAfter(delay) => {
+                    tracing::debug!(target = %command.target, action = %command.action, attempt = command.attempt, ?delay, "send failed, retrying");
+                    not_instance = failure.not_instance;
+                    command.attempt += 1;
+                    sleep(delay).await;
+                }
+                Decision::Stop(_) => break outcome,
+            }
         };
-        command.reply_to =
-            Some(self.client.namespace().reply(self.client.requester().as_str(), &command.id));
-        let attempt = Attempt {
-            client: &self.client,
-            command: &command,
-            deadline,
-            timeout: self.timeout,
-            trace: &self.trace,
-        };
-        let expected = self.client.replies().expect(&command.id, self.on_progress.is_some());
-        match self.realtime {
-            true => attempt.realtime(expected, self.on_progress).await,
-            false => attempt.durable(expected, self.on_progress).await,
+        if let (Some(cancel), Ok(_)) = (cancel, &outcome) {
+            cancel.disarm();
         }
+        let attempts = retry.attempts();
+        (outcome.map_err(|error| error.after(attempts)), attempts)
+    }
+}
+
+/// What a failed attempt says about the next.
+struct Failure {
+    advice: Advice,
+    not_instance: Option<String>,
+}
+
+impl Failure {
+    /// `None` for a success.
+    fn of(outcome: &Result<Reply, SendError>, has_key: bool) -> Option<Self> {
+        match outcome {
+            Ok(reply) => {
+                let error = reply.error.as_ref()?;
+                let elsewhere = error.recovery == Recovery::RetryElsewhere;
+                Some(Self { advice: error.into(), not_instance: elsewhere.then(|| reply.instance.clone()) })
+            }
+            // It is queued: a second one would be a second execution.
+            Err(SendError::Timeout { queued: true, .. }) if !has_key => {
+                Some(Self { advice: Advice::PERMANENT, not_instance: None })
+            }
+            Err(error) => Some(Self { advice: (&error.to_mcp_error()).into(), not_instance: None }),
+        }
+    }
+}
+
+impl From<&McpError> for Advice {
+    fn from(error: &McpError) -> Self {
+        Self { temporary: error.is_temporary(), max_retries: error.max_retries, retry_delay: error.retry_delay }
     }
 }
 
@@ -167,29 +279,42 @@ impl<R: DeserializeOwned + 'static> IntoFuture for SendCommand<R> {
     type Output = Result<R, SendError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
-    fn into_future(self) -> Self::IntoFuture {
+    fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
             let (target, action) = match &self.command {
                 Ok(command) => (command.target.to_string(), command.action.to_string()),
                 Err(_) => Default::default(),
             };
-            let outcome = self.reply().await?.into_outcome();
-            match outcome {
+            let fallback = self.fallback.take();
+            let (reply, attempts) = self.attempts().await;
+            let error = match reply?.into_outcome() {
                 Some(Ok(result)) => {
-                    result.decode().map_err(|source| SendError::UnexpectedResult { target, action, source })
+                    return result.decode().map_err(|source| SendError::UnexpectedResult { target, action, source });
                 }
-                Some(Err(error)) => Err(SendError::Answered { target, action, error: Box::new(error) }),
-                None => Err(SendError::UnexpectedResult {
-                    target,
-                    action,
-                    source: crate::message::DecodeError::new("the response carries neither result nor error"),
-                }),
-            }
+                Some(Err(error)) => error,
+                None => {
+                    let source = DecodeError::new("the response carries neither result nor error");
+                    return Err(SendError::UnexpectedResult { target, action, source });
+                }
+            };
+            let error = match fallback {
+                Some(fallback) if error.recovery == Recovery::Fallback => match fallback(error).await {
+                    Ok(result) => return Ok(result),
+                    Err(error) => error,
+                },
+                _ => error,
+            };
+            Err(SendError::Answered { target, action, error: Box::new(error), attempts })
         })
     }
 }
 
-fn compose(client: &Client, target: &str, action: &str, parameters: &impl Serialize) -> Result<Command, SendError> {
+pub(crate) fn compose(
+    client: &Client,
+    target: &str,
+    action: &str,
+    parameters: &impl Serialize,
+) -> Result<Command, SendError> {
     let invalid = |reason: String| SendError::Invalid { reason };
     let target = Name::new(target).map_err(|error| invalid(error.to_string()))?;
     let action = Name::new(action).map_err(|error| invalid(error.to_string()))?;
@@ -197,120 +322,6 @@ fn compose(client: &Client, target: &str, action: &str, parameters: &impl Serial
     Ok(Command::new(client.name().clone(), target, action, parameters))
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// One publish and the wait for what comes of it.
-struct Attempt<'a> {
-    client: &'a Client,
-    command: &'a Command,
-    deadline: Instant,
-    timeout: Duration,
-    trace: &'a TraceContext,
-}
-
-impl Attempt<'_> {
-    async fn durable(&self, mut expected: Expected, on_progress: Option<OnProgress>) -> Result<Reply, SendError> {
-        let command = self.command;
-        let subject = self.client.namespace().command(&command.target, command.priority, &command.action);
-        let outgoing = self.outgoing(subject)?;
-        let publish_by = self.deadline.min(Instant::now() + LONGEST_PUBLISH);
-        let storing = store::store(self.client.nats(), &outgoing, publish_by);
-        tokio::pin!(storing);
-        let mut stored = false;
-        loop {
-            tokio::select! {
-                // In this order: all progress is reported before the response ends the wait.
-                biased;
-                progress = next_progress(&mut expected.progress) => report(progress, &on_progress),
-                answer = &mut expected.response => return self.read(answer),
-                // The reply may overtake the acknowledgement, which is then of no interest.
-                outcome = &mut storing, if !stored => {
-                    outcome.map_err(store_error)?;
-                    stored = true;
-                }
-                () = sleep_until(self.deadline) => return Err(self.timed_out(stored)),
-            }
-        }
-    }
-
-    async fn realtime(&self, mut expected: Expected, on_progress: Option<OnProgress>) -> Result<Reply, SendError> {
-        let command = self.command;
-        let subject = self.client.namespace().realtime(&command.target, &command.action);
-        let outgoing = self.outgoing(subject)?;
-        let reply_to = command.reply_to.clone().expect("every sent command names its reply subject");
-        // As the message's own reply subject it also lets the server say that nobody listens.
-        let publishing =
-            self.client.nats().publish_with_reply_and_headers(outgoing.subject, reply_to, outgoing.headers, outgoing.body);
-        match tokio::time::timeout_at(self.deadline, publishing).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(SendError::Transport { reason: error.to_string() }),
-            Err(_) => return Err(self.timed_out(false)),
-        }
-        loop {
-            tokio::select! {
-                // In this order: all progress is reported before the response ends the wait.
-                biased;
-                progress = next_progress(&mut expected.progress) => report(progress, &on_progress),
-                answer = &mut expected.response => return self.read(answer),
-                () = sleep_until(self.deadline) => return Err(self.timed_out(false)),
-            }
-        }
-    }
-
-    fn outgoing(&self, subject: String) -> Result<Outgoing, SendError> {
-        let body = Format::default()
-            .encode(self.command)
-            .map_err(|error| SendError::Invalid { reason: error.to_string() })?;
-        let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", format!("{}.{}", self.command.id, self.command.attempt));
-        headers.insert("Content-Type", Format::default().content_type());
-        self.trace.inject(&mut headers);
-        Ok(Outgoing { subject, headers, body })
-    }
-
-    fn read(&self, answer: Result<Answer, tokio::sync::oneshot::error::RecvError>) -> Result<Reply, SendError> {
-        match answer {
-            Ok(Answer::Response(reply)) => Ok(*reply),
-            Ok(Answer::NobodyListens) => {
-                Err(SendError::NobodyListens { target: self.command.target.to_string() })
-            }
-            Err(_) => Err(SendError::Transport { reason: "the connection is closed".to_owned() }),
-        }
-    }
-
-    fn timed_out(&self, queued: bool) -> SendError {
-        SendError::Timeout {
-            target: self.command.target.to_string(),
-            action: self.command.action.to_string(),
-            timeout: self.timeout,
-            queued,
-        }
-    }
-}
-
-/// Waits for ever where no progress is expected: one arm of a select that never fires.
-async fn next_progress(frames: &mut Option<mpsc::Receiver<Progress>>) -> Progress {
-    let frame = match frames {
-        Some(frames) => frames.recv().await,
-        None => None,
-    };
-    match frame {
-        Some(progress) => progress,
-        None => std::future::pending().await,
-    }
-}
-
-fn report(progress: Progress, on_progress: &Option<OnProgress>) {
-    if let Some(observer) = on_progress {
-        observer(&progress);
-    }
-}
-
-fn store_error(error: StoreError) -> SendError {
-    match error {
-        StoreError::TooLarge { size, limit } => SendError::TooLarge { size, limit },
-        other => SendError::Transport { reason: other.to_string() },
-    }
 }

@@ -169,7 +169,7 @@ impl Answerer {
     }
 
     pub(crate) fn response(&self, outcome: Result<Raw, McpError>) -> Reply {
-        let mut frame = self.frame(ReplyKind::Response);
+        let mut frame = Reply { processing_ms: Some(0.0), ..self.frame(ReplyKind::Response) };
         match outcome {
             Ok(result) => (frame.status, frame.result) = (Some(Status::Ok), Some(result)),
             Err(error) => (frame.status, frame.error) = (Some(Status::Error), Some(error)),

@@ -11,6 +11,8 @@ use crate::{
     store::Outgoing,
 };
 
+use super::identity::split;
+
 /// An encoded message with its subject and headers. Its body never shows in a log line.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Envelope {
@@ -89,7 +91,7 @@ impl Envelope {
 
     /// The attempt in the header `Nats-Msg-Id`.
     pub(super) fn attempt(&self) -> u32 {
-        self.header("Nats-Msg-Id").and_then(|id| attempt_of(id, &self.id)).unwrap_or(1)
+        self.header("Nats-Msg-Id").and_then(split).and_then(|(_, attempt)| attempt).unwrap_or(1)
     }
 
     pub(super) fn outgoing(&self) -> Outgoing {
@@ -108,11 +110,6 @@ impl Envelope {
         outgoing.headers.insert("Mcp-Age-Ms", before.saturating_add(here).to_string());
         outgoing
     }
-}
-
-/// Reads `<id>.<attempt>`.
-pub(super) fn attempt_of(message_id: &str, id: &str) -> Option<u32> {
-    message_id.strip_prefix(id)?.strip_prefix('.')?.parse().ok()
 }
 
 impl fmt::Debug for Envelope {

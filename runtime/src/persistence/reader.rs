@@ -49,6 +49,7 @@ impl ReadError {
 pub(crate) struct StreamState {
     pub(crate) first_sequence: u64,
     pub(crate) last_sequence: u64,
+    pub(crate) messages: u64,
     pub(crate) now_ms: i64,
     direct: bool,
 }
@@ -71,12 +72,14 @@ impl StreamState {
         struct State {
             first_seq: u64,
             last_seq: u64,
+            messages: u64,
         }
         let info: Info = ask(client, format!("STREAM.INFO.{stream}"), &json!({})).await?.map_err(ReadError::new)?;
         let now = OffsetDateTime::parse(&info.ts, &Rfc3339).map_err(ReadError::new)?;
         Ok(Self {
             first_sequence: info.state.first_seq,
             last_sequence: info.state.last_seq,
+            messages: info.state.messages,
             now_ms: unix_ms(now),
             direct: info.config.allow_direct,
         })

@@ -1,0 +1,164 @@
+//! One attempt of a send: publish, then wait for acknowledgement and reply.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use crate::{
+    client::Client,
+    error::SendError,
+    message::{Command, Format, Progress, Reply},
+    replies::{Answer, Expected},
+    store::{self, Outgoing, StoreError},
+    trace::TraceContext,
+};
+
+use super::OnProgress;
+
+/// Publishing again is recognised as such only within the stream's deduplication window (2 min).
+const LONGEST_PUBLISH: Duration = Duration::from_secs(90);
+
+/// What the caller wants to see of an attempt, and how it travels.
+pub(super) struct Expectation {
+    pub(super) realtime: bool,
+    pub(super) on_progress: Option<OnProgress>,
+}
+
+/// One publish and the wait for what comes of it.
+pub(super) struct Attempt<'a> {
+    pub(super) client: &'a Client,
+    pub(super) command: &'a mut Command,
+    pub(super) deadline: Instant,
+    pub(super) timeout: Duration,
+    pub(super) trace: &'a TraceContext,
+    /// The instance that is not to take it.
+    pub(super) not_instance: Option<&'a str>,
+}
+
+impl Attempt<'_> {
+    pub(super) async fn make(self, expectation: &Expectation) -> Result<Reply, SendError> {
+        let namespace = self.client.namespace();
+        self.command.reply_to = Some(namespace.reply(self.client.requester().as_str(), &self.command.id));
+        let expected = self.client.replies().expect(&self.command.id, expectation.on_progress.is_some());
+        match expectation.realtime {
+            true => self.realtime(expected, &expectation.on_progress).await,
+            false => self.durable(expected, &expectation.on_progress).await,
+        }
+    }
+
+    async fn durable(&self, mut expected: Expected, on_progress: &Option<OnProgress>) -> Result<Reply, SendError> {
+        let command = &*self.command;
+        let subject = self.client.namespace().command(&command.target, command.priority, &command.action);
+        let outgoing = self.outgoing(subject)?;
+        let publish_by = self.deadline.min(Instant::now() + LONGEST_PUBLISH);
+        let storing = store::store(self.client.nats(), &outgoing, publish_by);
+        tokio::pin!(storing);
+        let mut stored = false;
+        loop {
+            tokio::select! {
+                // In this order: all progress is reported before the response ends the wait.
+                biased;
+                progress = next_progress(&mut expected.progress) => report(&progress, on_progress),
+                answer = &mut expected.response => return self.read(answer),
+                // The reply may overtake the acknowledgement, which is then of no interest.
+                outcome = &mut storing, if !stored => {
+                    outcome.map_err(store_error)?;
+                    stored = true;
+                }
+                () = sleep_until(self.deadline) => return Err(self.timed_out(stored)),
+            }
+        }
+    }
+
+    async fn realtime(&self, mut expected: Expected, on_progress: &Option<OnProgress>) -> Result<Reply, SendError> {
+        let command = &*self.command;
+        let subject = self.client.namespace().realtime(&command.target, &command.action);
+        let outgoing = self.outgoing(subject)?;
+        let reply_to = command.reply_to.clone().expect("every sent command names its reply subject");
+        // As the message's own reply subject it also lets the server say that nobody listens.
+        let publishing =
+            self.client.nats().publish_with_reply_and_headers(outgoing.subject, reply_to, outgoing.headers, outgoing.body);
+        match timeout_at(self.deadline, publishing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(SendError::Transport { reason: error.to_string() }),
+            Err(_) => return Err(self.timed_out(false)),
+        }
+        loop {
+            tokio::select! {
+                // In this order: all progress is reported before the response ends the wait.
+                biased;
+                progress = next_progress(&mut expected.progress) => report(&progress, on_progress),
+                answer = &mut expected.response => return self.read(answer),
+                () = sleep_until(self.deadline) => return Err(self.timed_out(false)),
+            }
+        }
+    }
+
+    fn outgoing(&self, subject: String) -> Result<Outgoing, SendError> {
+        let mut outgoing = outgoing(subject, self.command, self.trace)?;
+        if let Some(instance) = self.not_instance {
+            outgoing.headers.insert("Mcp-Not-Instance", instance);
+        }
+        Ok(outgoing)
+    }
+
+    fn read(&self, answer: Result<Answer, oneshot::error::RecvError>) -> Result<Reply, SendError> {
+        match answer {
+            Ok(Answer::Response(reply)) => Ok(*reply),
+            Ok(Answer::NobodyListens) => {
+                Err(SendError::NobodyListens { target: self.command.target.to_string() })
+            }
+            Err(_) => Err(SendError::Transport { reason: "the connection is closed".to_owned() }),
+        }
+    }
+
+    fn timed_out(&self, queued: bool) -> SendError {
+        SendError::Timeout {
+            target: self.command.target.to_string(),
+            action: self.command.action.to_string(),
+            timeout: self.timeout,
+            queued,
+            attempts: 1,
+        }
+    }
+}
+
+/// Waits for ever where no progress is expected: one arm of a select that never fires.
+async fn next_progress(frames: &mut Option<mpsc::Receiver<Progress>>) -> Progress {
+    let frame = match frames {
+        Some(frames) => frames.recv().await,
+        None => None,
+    };
+    match frame {
+        Some(progress) => progress,
+        None => std::future::pending().await,
+    }
+}
+
+fn report(progress: &Progress, on_progress: &Option<OnProgress>) {
+    if let Some(observer) = on_progress {
+        observer(progress);
+    }
+}
+
+pub(crate) fn store_error(error: StoreError) -> SendError {
+    match error {
+        StoreError::TooLarge { size, limit } => SendError::TooLarge { size, limit },
+        other => SendError::Transport { reason: other.to_string() },
+    }
+}
+
+/// The message that carries a command.
+pub(crate) fn outgoing(subject: String, command: &Command, trace: &TraceContext) -> Result<Outgoing, SendError> {
+    let body =
+        Format::default().encode(command).map_err(|error| SendError::Invalid { reason: error.to_string() })?;
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", format!("{}.{}", command.id, command.attempt));
+    headers.insert("Content-Type", Format::default().content_type());
+    trace.inject(&mut headers);
+    Ok(Outgoing { subject, headers, body })
+}

@@ -1,0 +1,206 @@
+//! Commands that are handed over: done with once stored, retried by the runtime, their outcome kept.
+
+use std::{future::IntoFuture, pin::Pin, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    client::Client,
+    error::SendError,
+    message::{Command, Name, Priority, RetryPolicy},
+    outcome::{Found, Outcomes, OutcomeRecord, OutcomeState, record_key},
+    resilience::{Checked, RetryConfig},
+    send::{compose, millis, outgoing, store_error},
+    store,
+    trace::TraceContext,
+};
+
+/// Between two looks for an outcome: quick at first, then every second.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// A command about to be handed over; await it to learn that it is stored.
+///
+/// Made by [`Client::submit_command`].
+#[must_use = "nothing is submitted before this is awaited"]
+pub struct SubmitCommand {
+    client: Client,
+    command: Result<Box<Command>, SendError>,
+    retry: RetryConfig,
+    timeout: Duration,
+    trace: TraceContext,
+}
+
+impl SubmitCommand {
+    pub(crate) fn new(client: Client, target: &str, action: &str, parameters: &impl Serialize) -> Self {
+        Self {
+            timeout: client.default_timeout(),
+            command: compose(&client, target, action, parameters).map(Box::new),
+            client,
+            retry: RetryConfig::default(),
+            trace: TraceContext::default(),
+        }
+    }
+
+    /// How the runtime retries temporary errors (default: 3 times); after that the command is a dead letter.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Lets the command take effect once, however often it is sent. 1 to 256 bytes.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        let key = key.into();
+        match (&mut self.command, (1..=256).contains(&key.len())) {
+            (Ok(command), true) => command.idempotency_key = Some(key),
+            (Ok(_), false) => {
+                self.command = Err(SendError::Invalid { reason: "an idempotency key has 1 to 256 bytes".to_owned() });
+            }
+            (Err(_), _) => {}
+        }
+        self
+    }
+
+    /// The lane (default normal).
+    pub fn priority(self, priority: Priority) -> Self {
+        self.with(|command| command.priority = priority)
+    }
+
+    /// How long the command is worth doing, counted from when it is stored (default: for ever).
+    pub fn ttl(self, ttl: Duration) -> Self {
+        self.with(|command| command.ttl_ms = Some(millis(ttl)))
+    }
+
+    /// The conversation that the command belongs to.
+    pub fn conversation(self, id: impl Into<String>) -> Self {
+        let id = id.into();
+        self.with(|command| command.conversation_id = Some(id))
+    }
+
+    /// The message that caused this command.
+    pub fn caused_by(self, message_id: impl Into<String>) -> Self {
+        let id = message_id.into();
+        self.with(|command| command.causation_id = Some(id))
+    }
+
+    /// The trace that the command continues.
+    pub fn trace(mut self, trace: TraceContext) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// How long storing may take (default: the client's time-out).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Command)) -> Self {
+        if let Ok(command) = &mut self.command {
+            change(command);
+        }
+        self
+    }
+
+    async fn submit(self) -> Result<Submitted, SendError> {
+        let mut command = self.command?;
+        let retry = Checked::new(self.retry).map_err(|error| SendError::Invalid { reason: error.to_string() })?;
+        command.retry = Some(RetryPolicy {
+            max_retries: retry.max_retries,
+            base_delay_ms: millis(retry.base_delay),
+            max_delay_ms: millis(retry.max_delay),
+            jitter: retry.jitter,
+        });
+        let subject = self.client.namespace().command(&command.target, command.priority, &command.action);
+        let outgoing = outgoing(subject, &command, &self.trace)?;
+        let deadline = Instant::now() + self.timeout.min(Duration::from_secs(90));
+        store::store(self.client.nats(), &outgoing, deadline).await.map_err(store_error)?;
+        let key = command.idempotency_key.clone().unwrap_or_else(|| command.id.clone());
+        Ok(Submitted { client: self.client, target: command.target.clone(), action: command.action.clone(), id: command.id.clone(), key })
+    }
+}
+
+impl IntoFuture for SubmitCommand {
+    type Output = Result<Submitted, SendError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.submit())
+    }
+}
+
+/// A command that is stored and will be done.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    client: Client,
+    target: Name,
+    action: Name,
+    id: String,
+    key: String,
+}
+
+impl Submitted {
+    /// The command's message id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What its outcome is kept under: the idempotency key, or the message id where there is none.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Waits for the result, at most `timeout`.
+    ///
+    /// # Errors
+    /// When the command ended with an error, or has not ended in time.
+    pub async fn outcome<R: DeserializeOwned>(&self, timeout: Duration) -> Result<R, SendError> {
+        let deadline = Instant::now() + timeout;
+        let mut pause = FIRST_LOOK;
+        loop {
+            let record = find(&self.client, &self.target, &self.action, &self.key).await?;
+            if let Some(outcome) = record.and_then(|record| record.response).and_then(crate::Reply::into_outcome) {
+                return self.read(outcome);
+            }
+            if Instant::now() + pause >= deadline {
+                return Err(SendError::Timeout {
+                    target: self.target.to_string(),
+                    action: self.action.to_string(),
+                    timeout,
+                    queued: true,
+                    attempts: 1,
+                });
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LAST_LOOK);
+        }
+    }
+
+    fn read<R: DeserializeOwned>(&self, outcome: Result<crate::Raw, crate::McpError>) -> Result<R, SendError> {
+        let (target, action) = (self.target.to_string(), self.action.to_string());
+        match outcome {
+            Ok(result) => result.decode().map_err(|source| SendError::UnexpectedResult { target, action, source }),
+            Err(error) => Err(SendError::Answered { target, action, error: Box::new(error), attempts: 1 }),
+        }
+    }
+}
+
+/// The outcome record of a key, or of a submitted command's id; `None` while nobody has begun with it.
+///
+/// A key that was released after a temporary error shows that error for a minute.
+pub(crate) async fn find(client: &Client, agent: &Name, action: &Name, key: &str) -> Result<Option<OutcomeRecord>, SendError> {
+    let found = Outcomes::look(client, &record_key(agent, action, key)).await;
+    let Found { record, .. } = found.map_err(|error| SendError::Transport { reason: error.to_string() })?;
+    Ok(record)
+}
+
+impl OutcomeRecord {
+    /// Whether the response stands.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == OutcomeState::Done
+    }
+}
