@@ -228,7 +228,10 @@ impl Client {
 
     /// Counts the connections made so far; a change means that the server has forgotten our pulls.
     pub(crate) fn connections(&self) -> watch::Receiver<u64> {
-        self.inner.connected.clone()
+        let mut connections = self.inner.connected.clone();
+        // The connection that there is now is no change.
+        connections.mark_unchanged();
+        connections
     }
 }
 

@@ -1,1 +1,12 @@
-//! (skeleton)
+//! What the tests with real servers and real processes share.
+//!
+//! [`mcpctl`] is the built binary, [`run`] runs it to its end, [`spawn_probe`] starts a worker process that can be
+//! terminated or killed, [`eventually`] waits for a condition. Servers come from the SDK's `TestBroker`.
+
+mod binary;
+mod process;
+mod wait;
+
+pub use binary::{mcpctl, nats_server, workspace};
+pub use process::{Finished, Process, run, run_in, spawn, spawn_probe};
+pub use wait::{PATIENCE, eventually, instances, present};

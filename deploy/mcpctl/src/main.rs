@@ -1,1 +1,87 @@
-fn main() {}
+//! `mcpctl`, the operator's tool of an MCP (Multi-agent Communication Protocol) system.
+//!
+//! `cli` is the command line, `commands` has one module per command, `failure` the exit codes, `output` what is
+//! printed and where. Data goes to stdout, everything else to stderr.
+
+mod cli;
+mod commands;
+mod failure;
+mod output;
+mod parameters;
+mod presence;
+mod probe;
+mod signals;
+mod streams;
+
+use std::process::ExitCode;
+
+use clap::{Parser, error::ErrorKind};
+use serde_json::json;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misuse(&error),
+    };
+    // A tool that prints results has no log of its own, unless it is asked for.
+    if std::env::var_os("MCP_LOG").is_some() {
+        mcp_agent_sdk::init_logging();
+    }
+    let json = cli.global.json;
+    match run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure, json),
+    }
+}
+
+// Boxed, because the largest command would otherwise be the size of them all.
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Dev(args) => Box::pin(commands::dev::run(args, global)).await,
+        Command::Setup(args) => Box::pin(commands::setup::run(args, global)).await,
+        Command::Doctor(args) => Box::pin(commands::doctor::run(args, global)).await,
+        Command::Probe(args) => Box::pin(probe::run(args, global)).await,
+        Command::Send(args) => Box::pin(commands::send::run(args, global)).await,
+        Command::Events(command) => Box::pin(commands::events::run(command, global)).await,
+        Command::Agents(args) => Box::pin(commands::agents::run(args, global)).await,
+        Command::Demo(args) => Box::pin(commands::demo::run(args, global)).await,
+        Command::New(args) => commands::new::run(args, global),
+    }
+}
+
+fn report(failure: &Failure, json: bool) -> ExitCode {
+    if json {
+        output::json(&failure.to_json());
+    }
+    output::error(&failure.sentence());
+    failure.exit_code()
+}
+
+/// Prints help and version, or what is wrong with the command line.
+fn misuse(error: &clap::Error) -> ExitCode {
+    // Nothing is left to do when even the message cannot be written.
+    let _ = error.print();
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return ExitCode::SUCCESS;
+    }
+    // The command line could not be read, so it is searched: a script gets its document all the same.
+    if std::env::args().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let message = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned();
+        output::json(&json!({ "error": { "code": "USAGE", "message": message } }));
+    }
+    ExitCode::from(2)
+}

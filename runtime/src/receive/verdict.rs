@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     dead_letter::Autopsy,
-    message::{Command, McpError, Reply},
+    message::{Command, McpError, Reply, code},
 };
 
 /// What is to become of a command.
@@ -36,10 +36,14 @@ impl Verdict {
 }
 
 impl Final {
-    /// What belongs among the dead letters: a failure that nobody hears of, or that the runtime retried.
+    /// What belongs among the dead letters: a failure that nobody hears of, that the runtime retried, or
+    /// that an operator has to see.
     pub(super) fn autopsy(&self, command: &Command) -> Option<Autopsy> {
+        let last = self.errors.last()?;
         let unheard = command.reply_to.is_none() || command.retry.is_some();
-        let last = self.errors.last().filter(|_| unheard)?;
+        if !unheard && last.code != code::POISON {
+            return None;
+        }
         Some(Autopsy { reason: last.code.clone(), attempts: self.frame.attempt, errors: self.errors.clone() })
     }
 }

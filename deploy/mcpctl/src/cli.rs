@@ -1,0 +1,159 @@
+//! The command line: what every command shares, and which commands there are.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
+use mcp_agent_sdk::{
+    Client, Config,
+    runtime::{DEFAULT_URL, Setup, env_parsed, topology::TopologyConfig},
+};
+use tokio::time::timeout;
+
+use crate::{commands, failure::Failure, probe};
+
+/// Connecting and checking eleven streams takes milliseconds; a server that is slower than this is as good as away.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 1 the action answered an error, or a check failed; 2 bad usage or configuration; \
+3 server unreachable or no answer in time.
+
+Try: mcpctl dev                                  # a server of your own
+     mcpctl probe                                # in a second terminal: a test agent
+     mcpctl send probe echo -p '{\"hello\": 1}'    # in a third: ask it something";
+
+/// Runs, checks and talks to an MCP (Multi-agent Communication Protocol) system on NATS JetStream.
+#[derive(Debug, Parser)]
+#[command(name = "mcpctl", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The NATS server, or several separated by commas
+    #[arg(long, global = true, env = "MCP_NATS_URL", default_value = DEFAULT_URL, value_name = "URL",
+          value_parser = NonEmptyStringValueParser::new(), hide_env_values = true)]
+    pub(crate) server: String,
+
+    /// The namespace: first token of every subject, prefix of every stream
+    #[arg(
+        long,
+        global = true,
+        env = "MCP_NAMESPACE",
+        default_value = "mcp",
+        value_name = "NAME"
+    )]
+    pub(crate) namespace: String,
+
+    /// A NATS credentials file
+    #[arg(long, global = true, env = "MCP_NATS_CREDS", value_name = "FILE")]
+    pub(crate) creds: Option<PathBuf>,
+
+    /// One JSON document on stdout, everything else on stderr
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a NATS server for development and keeps its data
+    Dev(commands::dev::DevArgs),
+    /// Creates the streams and buckets, or checks those that exist
+    Setup(commands::setup::SetupArgs),
+    /// Checks server, streams, consumers and clocks, with a remedy for what is wrong
+    Doctor(commands::doctor::DoctorArgs),
+    /// Runs a test agent, for trying a deployment out
+    Probe(probe::ProbeArgs),
+    /// Sends a command to an agent and prints the result
+    Send(commands::send::SendArgs),
+    /// Publishes events, or shows them as they come
+    #[command(subcommand)]
+    Events(commands::events::EventsCommand),
+    /// Lists the agents that are running
+    Agents(commands::agents::AgentsArgs),
+    /// Makes a short video with a team of agents, on a server of its own
+    Demo(commands::demo::DemoArgs),
+    /// Writes a new project with one agent, ready to run
+    New(commands::new::NewArgs),
+}
+
+impl Global {
+    /// How to connect under the name `name`, which becomes the `source` of what is sent.
+    ///
+    /// Beside the options it reads `MCP_REPLICAS`, `MCP_WORKFLOW_SHARDS` and `MCP_SETUP`.
+    pub(crate) fn config(&self, name: &str) -> Result<Config, Failure> {
+        // Only for its complaints: a misspelt or unusable variable. The options have read the environment already.
+        Config::from_env()?;
+        let mut config = Config::new(&self.server)
+            .namespace(&self.namespace)
+            .name(name)
+            .topology(self.topology()?);
+        if let Some(path) = &self.creds {
+            config = config.credentials(path);
+        }
+        if std::env::var("MCP_SETUP").as_deref() == Ok("assume") {
+            config = config.setup(Setup::Assume);
+        }
+        Ok(config)
+    }
+
+    /// The server's address, without credentials that may stand in it.
+    pub(crate) fn server_shown(&self) -> String {
+        Config::new(&self.server).display_url()
+    }
+
+    /// What streams and buckets have to be like, as far as the environment says.
+    pub(crate) fn topology(&self) -> Result<TopologyConfig, Failure> {
+        Ok(TopologyConfig {
+            namespace: self.namespace.clone(),
+            replicas: env_parsed("MCP_REPLICAS", "a number from 1 to 5")?,
+            workflow_shards: env_parsed("MCP_WORKFLOW_SHARDS", "a number from 1 to 64")?,
+            ..TopologyConfig::default()
+        })
+    }
+
+    /// Connects as `mcpctl`, within a bounded time.
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        self.connect_with(self.config("mcpctl")?).await
+    }
+
+    /// Connects with a configuration of the command's own.
+    pub(crate) async fn connect_with(&self, config: Config) -> Result<Client, Failure> {
+        let server = config.display_url();
+        match timeout(CONNECT_LIMIT, Client::connect(config)).await {
+            Ok(connected) => Ok(connected?),
+            Err(_) => Err(Failure::unreachable(format!(
+                "the server at {server} did not answer within {} s",
+                CONNECT_LIMIT.as_secs()
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_may_stand_before_and_after_the_command() {
+        for line in ["mcpctl --json agents", "mcpctl agents --json"] {
+            assert!(
+                Cli::try_parse_from(line.split(' ')).unwrap().global.json,
+                "{line}"
+            );
+        }
+    }
+}

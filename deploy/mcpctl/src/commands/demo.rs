@@ -1,0 +1,165 @@
+//! `mcpctl demo`: a short video by a team of agents, on a server of its own.
+//!
+//! `team` are the agents' processes, `board` shows their progress, `film` is what comes of it. The agents themselves
+//! are the SDK's example `video-studio`, which this command only starts, asks and stops.
+
+mod board;
+mod film;
+mod team;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use mcp_agent_sdk::{Client, Config, LocalServer};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{cli::Global, failure::Failure, output, signals::Signals};
+use board::Board;
+use film::Film;
+use team::Team;
+
+/// Makes a short video with a team of agents, on a server of its own.
+///
+/// Starts a NATS server on a free port and the agents of a video studio as separate processes, three of them drawing
+/// in parallel, asks the director for a video, and stops everything again.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// What the video is about
+    #[arg(long, default_value = "northern lights")]
+    theme: String,
+    /// The video's file (default: short-video-<theme>.mp4 in the current folder)
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The studio's program (default: video-studio beside mcpctl)
+    #[arg(long, value_name = "PATH")]
+    studio: Option<PathBuf>,
+    /// How long the team may take
+    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    timeout: Duration,
+}
+
+pub(crate) async fn run(args: DemoArgs, global: &Global) -> Result<(), Failure> {
+    let output = film::output_path(&args.theme, args.output.as_deref())?;
+    let studio = team::find_studio(args.studio.as_deref())?;
+    let mut signals = Signals::listen()?;
+    let work = tempfile::Builder::new()
+        .prefix("mcp-demo-")
+        .tempdir()
+        .map_err(|error| Failure::io("cannot make a work folder", &error))?;
+
+    let mut stage = Stage {
+        server: None,
+        team: Team::default(),
+    };
+    let made = tokio::select! {
+        made = stage.perform(&args, &studio, &output, work.path(), global) => made,
+        () = signals.next() => Err(Failure::answered("stopped before the video was ready")),
+    };
+    stage.clear().await;
+    match made {
+        Ok(film) if global.json => output::json(&json!({ "video": film })),
+        Ok(film) => film.announce(&args.theme),
+        Err(failure) => return Err(keep_logs(failure, work, &stage.team)),
+    }
+    Ok(())
+}
+
+/// Everything that has to be stopped at the end, whatever the end is.
+struct Stage {
+    server: Option<LocalServer>,
+    team: Team,
+}
+
+impl Stage {
+    async fn perform(
+        &mut self,
+        args: &DemoArgs,
+        studio: &Path,
+        output: &Path,
+        work: &Path,
+        global: &Global,
+    ) -> Result<Film, Failure> {
+        let server = LocalServer::builder()
+            .store_dir(work.join("nats"))
+            .start()
+            .await?;
+        let url = server.url().to_owned();
+        let server = self.server.insert(server);
+        output::note(format!(
+            "nats-server {} on {url}, its data in {}",
+            server.program().version,
+            work.display()
+        ));
+
+        let config = Config::new(&url)
+            .name("mcpctl")
+            .namespace(&global.namespace);
+        let client = global.connect_with(config).await?;
+        self.team
+            .hire(studio, &url, &global.namespace, &work.join("logs"))?;
+        let present = tokio::select! {
+            present = team::all_present(&client) => present?,
+            lost = self.team.lost() => return Err(lost),
+        };
+        output::note(format!(
+            "{} agents are ready; director_agent is asked for a video of `{}`",
+            present.len(),
+            args.theme
+        ));
+
+        let board = Arc::new(Board::new(&present));
+        let film = tokio::select! {
+            film = order(&client, args, output, &board) => film,
+            lost = self.team.lost() => Err(lost),
+            status = server.exited() => Err(Failure::unreachable(match status {
+                Ok(status) => format!("nats-server ended by itself ({status})"),
+                Err(error) => error.to_string(),
+            })),
+        };
+        board.clear();
+        Ok(film?.credited_to(&present))
+    }
+
+    /// Stops the agents, then the server.
+    async fn clear(&mut self) {
+        self.team.dismiss().await;
+        if let Some(server) = &mut self.server
+            && let Err(error) = server.stop().await
+        {
+            output::note(error.to_string());
+        }
+    }
+}
+
+async fn order(
+    client: &Client,
+    args: &DemoArgs,
+    output: &Path,
+    board: &Arc<Board>,
+) -> Result<Film, Failure> {
+    let board = Arc::clone(board);
+    let film: Film = client
+        .send_command(
+            "director_agent",
+            "make_video",
+            json!({ "theme": args.theme, "output": output }),
+        )
+        .timeout(args.timeout)
+        .on_progress(move |progress| board.show(progress))
+        .await?;
+    Ok(film)
+}
+
+/// Shows the end of the logs and leaves the folder where it is.
+fn keep_logs(failure: Failure, work: TempDir, team: &Team) -> Failure {
+    if !team.is_empty() {
+        output::note(team.last_words());
+    }
+    let kept = work.keep();
+    failure.remedy(format!("the logs are in {}", kept.join("logs").display()))
+}

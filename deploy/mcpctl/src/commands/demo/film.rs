@@ -1,0 +1,177 @@
+//! What comes of the demo: the file, and who did what.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use mcp_agent_sdk::runtime::PresenceRecord;
+use serde::{Deserialize, Serialize};
+
+use super::board;
+use crate::{
+    failure::Failure,
+    output::{self, Table, Tone, bytes, paint},
+};
+
+/// The longest part of a file's name that comes from the theme.
+const SLUG: usize = 40;
+
+/// What director_agent answers, as far as it is shown here.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Film {
+    file: PathBuf,
+    duration_ms: u64,
+    bytes: u64,
+    #[serde(default)]
+    sound: String,
+    took_ms: u64,
+    #[serde(default)]
+    steps: Vec<Credit>,
+}
+
+/// Who did what.
+#[derive(Debug, Serialize, Deserialize)]
+struct Credit {
+    agent: String,
+    #[serde(default)]
+    instance: String,
+    action: String,
+    #[serde(default)]
+    what: String,
+    started_ms: u64,
+    took_ms: u64,
+}
+
+/// Where the video goes: an absolute path that ends with `.mp4`, in a folder that exists.
+pub(super) fn output_path(theme: &str, named: Option<&Path>) -> Result<PathBuf, Failure> {
+    if theme.trim().is_empty() {
+        return Err(Failure::usage("the theme is empty").remedy("give one such as --theme ocean"));
+    }
+    let path = named.map_or_else(
+        || PathBuf::from(format!("short-video-{}.mp4", slug(theme))),
+        Path::to_owned,
+    );
+    if path.extension().is_none_or(|extension| extension != "mp4") {
+        return Err(Failure::usage(format!(
+            "{} does not end with .mp4",
+            path.display()
+        )));
+    }
+    let path = std::path::absolute(&path)
+        .map_err(|error| Failure::io("cannot find the current folder", &error))?;
+    match path.parent().is_some_and(Path::is_dir) {
+        true => Ok(path),
+        false => Err(Failure::usage(format!(
+            "the folder of {} does not exist",
+            path.display()
+        ))),
+    }
+}
+
+/// A theme as part of a file's name.
+fn slug(theme: &str) -> String {
+    let lower = theme.to_lowercase();
+    let words = lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty());
+    let slug: String = words
+        .collect::<Vec<_>>()
+        .join("-")
+        .chars()
+        .take(SLUG)
+        .collect();
+    match slug.trim_end_matches('-') {
+        "" => "untitled".to_owned(),
+        slug => slug.to_owned(),
+    }
+}
+
+impl Film {
+    /// Names the replicas as the board did.
+    pub(super) fn credited_to(mut self, present: &[PresenceRecord]) -> Self {
+        let names: HashMap<String, String> = board::names(present);
+        for step in &mut self.steps {
+            if let Some(name) = names.get(&step.instance) {
+                step.agent.clone_from(name);
+            }
+        }
+        self
+    }
+
+    pub(super) fn announce(&self, theme: &str) {
+        let mut table = Table::new(&["who", "did", "began after", "took"]);
+        for step in &self.steps {
+            let did = match step.what.is_empty() {
+                true => step.action.clone(),
+                false => format!("{}: {}", step.action, step.what),
+            };
+            let (began, took) = (seconds(step.started_ms), seconds(step.took_ms));
+            table.row([
+                step.agent.as_str().into(),
+                did.into(),
+                began.into(),
+                took.into(),
+            ]);
+        }
+        output::line(table.render());
+        output::line("");
+        output::line(paint(Tone::Strong, &self.file.display().to_string()));
+        output::line(format!(
+            "{} of `{theme}`, {}, made in {}",
+            seconds(self.duration_ms),
+            self.details(),
+            seconds(self.took_ms)
+        ));
+        output::line("");
+        let mcpctl = output::program();
+        output::line("Try next:");
+        output::hints(&[
+            (
+                format!("{mcpctl} demo --theme ocean"),
+                "another video; also `make demo THEME=\"ocean\"`",
+            ),
+            (format!("{mcpctl} new greeter"), "an agent of your own"),
+            (format!("{mcpctl} dev"), "a server for it"),
+        ]);
+        output::line(
+            "  agent-sdk/examples/video-studio/src/actions.rs is what these agents say to each other",
+        );
+    }
+
+    fn details(&self) -> String {
+        match self.sound.as_str() {
+            "" => bytes(self.bytes),
+            sound => format!("{}, sound in {sound}", bytes(self.bytes)),
+        }
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{:.1} s", Duration::from_millis(ms).as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn themes_become_file_names() {
+        let check = |theme: &str, expected: &str| assert_eq!(slug(theme), expected);
+        check("ocean", "ocean");
+        check("  The sea, at night! ", "the-sea-at-night");
+        check("../../etc/passwd", "etc-passwd");
+        check("Überall Köln", "überall-köln");
+        check("!!!", "untitled");
+        assert!(slug(&"long ".repeat(40)).len() <= SLUG);
+    }
+
+    #[test]
+    fn unusable_outputs_are_refused_before_anything_starts() {
+        assert!(output_path(" ", None).is_err());
+        assert!(output_path("sea", Some(Path::new("film.avi"))).is_err());
+        assert!(output_path("sea", Some(Path::new("/no/such/folder/film.mp4"))).is_err());
+        assert!(output_path("sea", None).unwrap().is_absolute());
+    }
+}

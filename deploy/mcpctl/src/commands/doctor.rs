@@ -1,0 +1,93 @@
+//! `mcpctl doctor`: looks at everything, changes nothing.
+//!
+//! `finding` is what a check says; the other modules are the checks.
+
+mod agents;
+mod dead_letters;
+mod finding;
+mod server;
+mod topology;
+
+use clap::Args;
+use mcp_agent_sdk::runtime::Setup;
+use serde_json::json;
+
+use crate::{
+    cli::Global,
+    failure::Failure,
+    output::{self, Tone, paint},
+    streams,
+};
+use finding::{Finding, Level};
+
+/// Checks server, streams, consumers, dead letters and clocks.
+///
+/// Each line is ok, warn or fail, with the remedy. It changes nothing. The exit code is 0 when nothing failed, else 1.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {}
+
+pub(crate) async fn run(_args: DoctorArgs, global: &Global) -> Result<(), Failure> {
+    let client = global
+        .connect_with(global.config("mcpctl")?.setup(Setup::Assume))
+        .await?;
+    let mut findings = server::check(&client).await?;
+
+    let shards = streams::shards(&client).await?;
+    let names = streams::names(client.namespace(), shards);
+    let found = streams::infos(client.jetstream(), &names).await?;
+    let missing: Vec<&str> = found
+        .iter()
+        .filter(|(_, info)| info.is_none())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if missing.is_empty() {
+        findings.push(topology::settings(&client, global.topology()?).await?);
+        let infos: Vec<_> = found.iter().filter_map(|(_, info)| info.as_ref()).collect();
+        findings.extend(topology::replicas(&client, &infos));
+        findings.extend(topology::limits(&infos));
+        findings.extend(agents::check(&client).await?);
+        findings.push(dead_letters::check(&client).await?);
+        findings.push(server::clock(&client).await?);
+    } else {
+        findings.push(topology::missing(&missing, names.len()));
+    }
+    conclude(&findings, global)
+}
+
+fn conclude(findings: &[Finding], global: &Global) -> Result<(), Failure> {
+    let failed = findings
+        .iter()
+        .filter(|finding| finding.level == Level::Fail)
+        .count();
+    let document =
+        json!({ "ok": failed == 0, "server": global.server_shown(), "checks": findings });
+    if !global.json {
+        for finding in findings {
+            output::line(in_words(finding));
+        }
+    }
+    match failed {
+        0 if global.json => output::json(&document),
+        0 => {}
+        1 => return Err(Failure::answered("1 check failed").document(document)),
+        _ => return Err(Failure::answered(format!("{failed} checks failed")).document(document)),
+    }
+    Ok(())
+}
+
+fn in_words(finding: &Finding) -> String {
+    let level = match finding.level {
+        Level::Ok => paint(Tone::Good, "ok  "),
+        Level::Warn => paint(Tone::Warning, "warn"),
+        Level::Fail => paint(Tone::Bad, "fail"),
+    };
+    let line = format!(
+        "{level}  {}: {}",
+        paint(Tone::Strong, &finding.subject),
+        finding.text
+    );
+    match &finding.remedy {
+        Some(remedy) => format!("{line}; {remedy}"),
+        None => line,
+    }
+}

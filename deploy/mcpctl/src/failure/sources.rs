@@ -1,0 +1,145 @@
+//! Which exit code and which remedy belong to the errors of the crates below.
+
+use async_nats::ConnectErrorKind;
+use mcp_agent_sdk::{
+    SendError, ServerError,
+    runtime::{ConfigError, ConnectError, PublishError, ReceiveError, topology::TopologyError},
+};
+use serde_json::json;
+
+use super::{Failure, chain};
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(chain(&error))
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match &error {
+            ConnectError::Unreachable { url, source }
+                if source.kind() == ConnectErrorKind::ServerParse =>
+            {
+                Self::usage(format!("`{url}` is no address of a server"))
+                    .remedy("use one such as nats://127.0.0.1:4222")
+            }
+            ConnectError::Unreachable { url, .. } => {
+                let here = ["127.0.0.1", "localhost", "[::1]"]
+                    .iter()
+                    .any(|host| url.contains(host));
+                let remedy = match here {
+                    true => "start one with `mcpctl dev`",
+                    false => {
+                        "is the address right (--server, MCP_NATS_URL)? `mcpctl dev` starts one on this machine"
+                    }
+                };
+                Self::unreachable(error.to_string()).remedy(remedy)
+            }
+            ConnectError::Refused { .. } => {
+                Self::usage(error.to_string()).remedy("give others with --creds or in the URL")
+            }
+            _ if error.is_temporary() => Self::unreachable(chain(&error)),
+            _ => Self::usage(chain(&error)),
+        }
+    }
+}
+
+impl From<TopologyError> for Failure {
+    fn from(error: TopologyError) -> Self {
+        let text = chain(&error);
+        if error.is_transient() {
+            Self::unreachable(text)
+        } else {
+            Self::usage(text)
+        }
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let text = chain(&error);
+        match error {
+            ServerError::Exited { .. } | ServerError::NotReady { .. } => Self::unreachable(text),
+            _ => Self::usage(text),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        let text = chain(&error);
+        let failure = match &error {
+            SendError::Answered { .. } | SendError::UnexpectedResult { .. } => Self::answered(text),
+            SendError::Timeout { target, .. } => Self::unreachable(text).remedy(format!(
+                "see with `mcpctl agents` whether `{target}` runs, or wait longer"
+            )),
+            SendError::NobodyListens { .. } => Self::unreachable(text)
+                .remedy("start one, or send without --realtime: it then waits"),
+            SendError::Transport { .. } => Self::unreachable(text),
+            _ => Self::usage(text),
+        };
+        failure.document(json!({ "error": error.to_mcp_error() }))
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Transport { .. } => Self::unreachable(chain(&error)),
+            _ => Self::usage(chain(&error)),
+        }
+    }
+}
+
+impl From<ReceiveError> for Failure {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Topology(error) => error.into(),
+            _ => Self::unreachable(chain(&error)),
+        }
+    }
+}
+
+impl From<mcp_agent_sdk::Error> for Failure {
+    fn from(error: mcp_agent_sdk::Error) -> Self {
+        match error {
+            mcp_agent_sdk::Error::Connect(error) => error.into(),
+            mcp_agent_sdk::Error::Receive(error) => error.into(),
+            _ => Self::usage(chain(&error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Exit;
+
+    #[test]
+    fn exit_codes_follow_the_kind_of_error() {
+        let check = |failure: Failure, exit: Exit| assert_eq!(failure.exit, exit, "{failure:?}");
+        check(
+            SendError::NobodyListens {
+                target: "a".to_owned(),
+            }
+            .into(),
+            Exit::Unreachable,
+        );
+        check(
+            SendError::Invalid {
+                reason: "bad name".to_owned(),
+            }
+            .into(),
+            Exit::Usage,
+        );
+        check(
+            TopologyError::OldServer {
+                found: "2.9.0".to_owned(),
+            }
+            .into(),
+            Exit::Usage,
+        );
+        check(ServerError::NotFound.into(), Exit::Usage);
+    }
+}

@@ -1,0 +1,17 @@
+//! The operator's binary as a script meets it: exit codes, what is on stdout, and processes that start and stop.
+
+mod connect;
+mod dev;
+mod events;
+mod new;
+mod operate;
+mod send;
+mod usage;
+
+/// A port on which nothing listens: it was free a moment ago, and the kernel does not give it out again at once.
+async fn dead_url() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    format!("nats://{}", listener.local_addr().expect("it is bound"))
+}
