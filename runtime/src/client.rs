@@ -15,6 +15,7 @@ use crate::{
     message::{Event, Name, Namespace, Raw, Token},
     replies::Replies,
     outcome::OutcomeRecord,
+    payload::PayloadLimits,
     send::SendCommand,
     submit::{self, SubmitCommand},
     targets::{Target, Targets},
@@ -55,6 +56,7 @@ struct Connection {
     timeout: Duration,
     clock: ServerClock,
     targets: Targets,
+    payloads: PayloadLimits,
     connected: watch::Receiver<u64>,
     setup: Setup,
     display_url: String,
@@ -97,6 +99,7 @@ impl Client {
             timeout: config.timeout,
             clock: ServerClock::default(),
             targets: Targets::default(),
+            payloads: PayloadLimits::of(&config),
             connected,
             setup: config.setup,
             display_url: url,
@@ -212,6 +215,11 @@ impl Client {
 
     pub(crate) fn clock(&self) -> &ServerClock {
         &self.inner.clock
+    }
+
+    /// How large bodies may be.
+    pub(crate) fn payload_limits(&self) -> PayloadLimits {
+        self.inner.payloads
     }
 
     pub(crate) fn target(&self, name: &Name) -> Arc<Target> {

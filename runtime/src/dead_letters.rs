@@ -85,14 +85,19 @@ impl DeadLetters {
     /// The dead letters of the client's namespace.
     #[must_use]
     pub fn new(client: &Client) -> Self {
-        Self { client: client.clone() }
+        Self {
+            client: client.clone(),
+        }
     }
 
     /// Lists letters, the oldest first.
     ///
     /// # Errors
     /// When the server does not answer.
-    pub async fn list(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetter>, DeadLetterError> {
+    pub async fn list(
+        &self,
+        filter: &DeadLetterFilter,
+    ) -> Result<Vec<DeadLetter>, DeadLetterError> {
         let state = self.state("list").await?;
         self.list_until(filter, state).await
     }
@@ -126,11 +131,20 @@ impl DeadLetters {
         }
     }
 
-    async fn list_until(&self, filter: &DeadLetterFilter, state: StreamState) -> Result<Vec<DeadLetter>, DeadLetterError> {
+    async fn list_until(
+        &self,
+        filter: &DeadLetterFilter,
+        state: StreamState,
+    ) -> Result<Vec<DeadLetter>, DeadLetterError> {
         let namespace = self.client.namespace();
         let subject = filter.subject(namespace);
-        let mut reader =
-            StreamReader::new(&self.client, namespace.dead_letters_stream(), subject, filter.from(), state);
+        let mut reader = StreamReader::new(
+            &self.client,
+            namespace.dead_letters_stream(),
+            subject,
+            filter.from(),
+            state,
+        );
         let mut letters = Vec::new();
         while let Some(raw) = reader.next().await.map_err(|error| failed("list", error))? {
             let letter = DeadLetter::read(&raw, &state);
@@ -146,15 +160,24 @@ impl DeadLetters {
 
     async fn state(&self, verb: &'static str) -> Result<StreamState, DeadLetterError> {
         let stream = self.client.namespace().dead_letters_stream();
-        StreamState::fetch(&self.client, &stream).await.map_err(|error: ReadError| failed(verb, error))
+        StreamState::fetch(&self.client, &stream)
+            .await
+            .map_err(|error: ReadError| failed(verb, error))
     }
 
     async fn stream(&self, verb: &'static str) -> Result<Stream<()>, DeadLetterError> {
         let name = self.client.namespace().dead_letters_stream();
-        self.client.jetstream().get_stream_no_info(name).await.map_err(|error| failed(verb, error))
+        self.client
+            .jetstream()
+            .get_stream_no_info(name)
+            .await
+            .map_err(|error| failed(verb, error))
     }
 }
 
 fn failed(verb: &'static str, error: impl std::fmt::Display) -> DeadLetterError {
-    DeadLetterError::Server { verb, reason: error.to_string() }
+    DeadLetterError::Server {
+        verb,
+        reason: error.to_string(),
+    }
 }

@@ -22,6 +22,7 @@ use crate::{
     dead_letter::{Autopsy, DeadLetter},
     error::{PublishError, ReceiveError},
     message::{Event, Format, McpError, Name, Namespace, code},
+    payload::{self, PayloadError},
     receive::{DeliveryInfo, Lease, Leases, Puller, Worker},
     store::{self, Outgoing, StoreError},
     topology::{self, EventConsumer, Start},
@@ -42,6 +43,13 @@ pub(crate) async fn publish(client: &Client, event: &Event) -> Result<(), Publis
     headers.insert("Content-Type", Format::default().content_type());
     let subject = client.namespace().event(&event.source, &event.name);
     let deadline = Instant::now() + client.default_timeout().min(Duration::from_secs(90));
+    let body = payload::check_in(client, &event.id, body, &mut headers).await.map_err(|error| match error {
+        PayloadError::TooLarge { size, limit } => PublishError::TooLarge {
+            size: usize::try_from(size).unwrap_or(usize::MAX),
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        },
+        error => PublishError::Transport { reason: error.to_string() },
+    })?;
     let stored = store::store(client.nats(), &Outgoing { subject, headers, body }, deadline).await;
     stored.map(drop).map_err(|error| match error {
         StoreError::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
@@ -210,13 +218,9 @@ impl Receiving {
         let delivered = message.reply.clone().and_then(|reply| Some((DeliveryInfo::parse(&reply)?, reply)));
         let Some((info, reply)) = delivered else { return };
         let lease = self.leases.take(reply);
-        let event = Format::of_message(&message).and_then(|format| Event::decode(format, &message.payload));
-        let outcome = match event {
+        let outcome = match self.read(&message).await {
             Ok(event) => self.handle(&message, event, &info, &lease).await,
-            Err(error) => {
-                let error = McpError::permanent(code::INVALID_MESSAGE).message(format!("no version 1 event: {error}"));
-                Some(Err(error))
-            }
+            Err(error) => Some(Err(error)),
         };
         match outcome {
             Some(Ok(())) => lease.acknowledge().await,
@@ -224,6 +228,15 @@ impl Receiving {
             // Left to whoever has it now.
             None => {}
         }
+    }
+
+    async fn read(&self, message: &Message) -> Result<Event, McpError> {
+        let claimed = payload::check_out(&self.client, message.headers.as_ref(), &message.payload).await;
+        let claimed = claimed.map_err(|error| error.to_mcp_error())?;
+        let body = claimed.as_ref().unwrap_or(&message.payload);
+        Format::of_message(message)
+            .and_then(|format| Event::decode(format, body))
+            .map_err(|error| McpError::permanent(code::INVALID_MESSAGE).message(format!("no version 1 event: {error}")))
     }
 
     async fn handle(&self, message: &Message, event: Event, info: &DeliveryInfo, lease: &Lease) -> Option<Result<(), McpError>> {

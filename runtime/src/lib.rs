@@ -8,6 +8,8 @@
 //! - [`EventSubscription`] receives events durably.
 //! - [`McpError`] is the error that crosses the wire; [`SendError`] is what a caller sees.
 //! - [`resilience`] holds the policies, usable on their own.
+//! - [`persistence`] finds what is stored, and keeps what cannot be sent now.
+//! - [`DeadLetters`] are what could not be handled.
 //! - [`topology`] creates or checks the streams and buckets on the server.
 //!
 //! What is on the wire is described in `PROTOCOL.md`, how the crates fit together in `ARCHITECTURE.md`.
@@ -17,10 +19,13 @@ mod client;
 mod clock;
 mod config;
 mod dead_letter;
+mod dead_letters;
 mod error;
 mod events;
 mod message;
 mod outcome;
+mod payload;
+pub mod persistence;
 mod presence;
 mod receive;
 mod replies;
@@ -34,6 +39,9 @@ mod trace;
 
 pub use client::Client;
 pub use config::{Config, ConfigError, DEFAULT_URL, Setup, env_duration, env_parsed};
+pub use dead_letters::{
+    DeadLetter, DeadLetterError, DeadLetterFilter, DeadLetters, Edits, OpenedLetter, RedriveReport, Redriven,
+};
 pub use error::{ConnectError, PublishError, ReceiveError, SendError};
 pub use events::{EventDelivery, EventHandler, EventSubscription, EventSubscriptionConfig};
 pub use message::{

@@ -23,7 +23,7 @@ use crate::message::{McpError, Priority};
 
 pub use envelope::Envelope;
 pub use jetstream::JetStreamPersistence;
-pub use outbox::{Outbox, OutboxConfig, Spooled, drain_outbox};
+pub use outbox::{Outbox, OutboxConfig, Spooled};
 pub use policy::{Durability, DurabilityTable, FixedDurability, MessageKind};
 pub use query::{Cursor, MessageQuery, Page};
 pub use stats::{Count, PersistenceStats};
@@ -33,7 +33,8 @@ pub(crate) use jetstream::delete_message;
 pub(crate) use reader::{ReadError, StreamReader, StreamState, unix_ms};
 
 /// The answer of a persistence, boxed so that [`MessagePersistence`] can stand behind a pointer.
-pub type PersistenceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, PersistenceError>> + Send + 'a>>;
+pub type PersistenceFuture<'a, T> =
+    Pin<Box<dyn Future<Output = Result<T, PersistenceError>> + Send + 'a>>;
 
 /// A store of messages.
 ///
@@ -226,7 +227,9 @@ pub enum PersistenceError {
         limit: String,
     },
     /// Another process, or another part of this one, has the outbox open.
-    #[error("the outbox in {folder} is in use by another process; every process needs a folder of its own")]
+    #[error(
+        "the outbox in {folder} is in use by another process; every process needs a folder of its own"
+    )]
     OutboxInUse {
         /// The outbox.
         folder: String,

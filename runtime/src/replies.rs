@@ -28,6 +28,8 @@ struct Waiter {
 /// What came back.
 pub(crate) enum Answer {
     Response(Box<Reply>),
+    /// A reply whose body lies in the object store.
+    Claimed(Message),
     /// The server found no listener for a realtime command.
     NobodyListens,
 }
@@ -81,6 +83,10 @@ impl Replies {
         let command_id = message.subject.rsplit('.').next().unwrap_or_default();
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return self.finish(command_id, Answer::NobodyListens);
+        }
+        // Only responses are ever that large.
+        if message.headers.as_ref().is_some_and(|headers| headers.get("Mcp-Payload").is_some()) {
+            return self.finish(command_id, Answer::Claimed(message.clone()));
         }
         let reply = match decode(message) {
             Ok(reply) => reply,

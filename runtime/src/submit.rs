@@ -113,7 +113,7 @@ impl SubmitCommand {
             jitter: retry.jitter,
         });
         let subject = self.client.namespace().command(&command.target, command.priority, &command.action);
-        let outgoing = outgoing(subject, &command, &self.trace)?;
+        let outgoing = outgoing(&self.client, subject, &command, &self.trace).await?;
         let deadline = Instant::now() + self.timeout.min(Duration::from_secs(90));
         store::store(self.client.nats(), &outgoing, deadline).await.map_err(store_error)?;
         let key = command.idempotency_key.clone().unwrap_or_else(|| command.id.clone());

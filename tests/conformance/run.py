@@ -17,7 +17,7 @@ def parse():
     parser.add_argument("--namespace", default="mcp")
     parser.add_argument("--agent", default="probe", help="name of the running probe")
     parser.add_argument("--mcpctl", help="path of mcpctl, for the checks that start probes of their own or send with it")
-    parser.add_argument("--group", default="spine", help="spine, presence, reliability, workflow, or all; comma separated")
+    parser.add_argument("--group", default="spine", help="spine, presence, reliability, workflow, packs, notices, or all; comma separated")
     parser.add_argument("--phase", default="main", choices=("before", "main", "after"),
                         help="before: no agent runs yet; after: it has been started since")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="run this check, of any group")

@@ -32,11 +32,17 @@ pub(super) struct Body {
 
 impl Body {
     /// Takes the body from the letter or the object store, and edits it.
-    pub(super) async fn prepare(client: &Client, opened: &OpenedLetter, edits: &Edits) -> Result<Self, String> {
+    pub(super) async fn prepare(
+        client: &Client,
+        opened: &OpenedLetter,
+        edits: &Edits,
+    ) -> Result<Self, String> {
         let bytes = fetch(client, opened).await?;
-        let format = Format::from_content_type(header(&opened.headers, "Content-Type")).map_err(|e| e.to_string());
+        let format = Format::from_content_type(header(&opened.headers, "Content-Type"))
+            .map_err(|e| e.to_string());
         let fields = format.and_then(|format| {
-            let fields: BTreeMap<String, Raw> = format.decode(&bytes).map_err(|error| error.to_string())?;
+            let fields: BTreeMap<String, Raw> =
+                format.decode(&bytes).map_err(|error| error.to_string())?;
             Ok((format, fields))
         });
         match fields {
@@ -46,18 +52,33 @@ impl Body {
             Ok(_) if !edits.is_empty() => Err("only commands have parameters".to_owned()),
             Err(reason) if !edits.is_empty() => Err(format!("its body cannot be edited: {reason}")),
             // Whatever it is, it is sent as it came: its receiver judges it again.
-            _ => Ok(Self { bytes, changed: false, idempotency_key: None }),
+            _ => Ok(Self {
+                bytes,
+                changed: false,
+                idempotency_key: None,
+            }),
         }
     }
 
     /// Puts the body into the object store when it is too large for a message, and says so in the headers.
-    pub(super) async fn check_in(&mut self, client: &Client, object: &str, headers: &mut HeaderMap) -> Result<(), String> {
+    pub(super) async fn check_in(
+        &mut self,
+        client: &Client,
+        object: &str,
+        headers: &mut HeaderMap,
+    ) -> Result<(), String> {
         if self.bytes.len() <= LONGEST_INLINE {
             return Ok(());
         }
-        let store = client.jetstream().get_object_store(client.namespace().payloads_bucket()).await;
+        let store = client
+            .jetstream()
+            .get_object_store(client.namespace().payloads_bucket())
+            .await;
         let store = store.map_err(|error| error.to_string())?;
-        store.put(object, &mut self.bytes.as_ref()).await.map_err(|error| error.to_string())?;
+        store
+            .put(object, &mut self.bytes.as_ref())
+            .await
+            .map_err(|error| error.to_string())?;
         headers.insert("Mcp-Payload", object);
         headers.insert("Mcp-Payload-Size", self.bytes.len().to_string());
         headers.insert("Mcp-Payload-Sha256", hex(&self.bytes));
@@ -74,7 +95,9 @@ fn edited(
     opened: &OpenedLetter,
 ) -> Result<Body, String> {
     let mut changed = false;
-    let attempt = fields.get("attempt").and_then(|attempt| attempt.decode::<u32>().ok());
+    let attempt = fields
+        .get("attempt")
+        .and_then(|attempt| attempt.decode::<u32>().ok());
     if attempt.is_some_and(|attempt| attempt != 1) {
         fields.insert("attempt".to_owned(), raw(&1)?);
         changed = true;
@@ -95,7 +118,11 @@ fn edited(
         true => format.encode(&fields).map_err(|error| error.to_string())?,
         false => bytes,
     };
-    Ok(Body { bytes, changed, idempotency_key: key })
+    Ok(Body {
+        bytes,
+        changed,
+        idempotency_key: key,
+    })
 }
 
 fn raw(value: &impl serde::Serialize) -> Result<Raw, String> {
@@ -107,23 +134,40 @@ fn text(fields: &BTreeMap<String, Raw>, name: &str) -> Option<String> {
 }
 
 async fn fetch(client: &Client, opened: &OpenedLetter) -> Result<Bytes, String> {
-    let Some(object) = header(&opened.headers, "Mcp-Payload") else { return Ok(opened.body.clone()) };
-    let store = client.jetstream().get_object_store(client.namespace().payloads_bucket()).await;
+    let Some(object) = header(&opened.headers, "Mcp-Payload") else {
+        return Ok(opened.body.clone());
+    };
+    let store = client
+        .jetstream()
+        .get_object_store(client.namespace().payloads_bucket())
+        .await;
     let store = store.map_err(|error| error.to_string())?;
-    let reader = store.get(object).await.map_err(|error| format!("its body is gone from the object store: {error}"))?;
+    let reader = store
+        .get(object)
+        .await
+        .map_err(|error| format!("its body is gone from the object store: {error}"))?;
     if reader.info().size as u64 > MAX_FETCHED {
         return Err(format!("its body is over the limit of {MAX_FETCHED} bytes"));
     }
     let mut body = Vec::new();
-    reader.take(MAX_FETCHED).read_to_end(&mut body).await.map_err(|error| error.to_string())?;
+    reader
+        .take(MAX_FETCHED)
+        .read_to_end(&mut body)
+        .await
+        .map_err(|error| error.to_string())?;
     match header(&opened.headers, "Mcp-Payload-Sha256") {
         Some(expected) if expected.eq_ignore_ascii_case(&hex(&body)) => Ok(body.into()),
-        _ => Err("its body in the object store is not what was stored: the SHA-256 differs".to_owned()),
+        _ => Err(
+            "its body in the object store is not what was stored: the SHA-256 differs".to_owned(),
+        ),
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -151,21 +195,32 @@ mod tests {
             redriven_from: None,
         };
         let body = Format::Msgpack.encode(body).unwrap();
-        OpenedLetter { letter, headers: HeaderMap::new(), body }
+        OpenedLetter {
+            letter,
+            headers: HeaderMap::new(),
+            body,
+        }
     }
 
     fn check(body: &Value, edits: &Edits) -> (Value, Option<String>) {
         let opened = opened(body);
         let fields = Format::Msgpack.decode(&opened.body).unwrap();
         let body = edited(opened.body.clone(), Format::Msgpack, fields, edits, &opened).unwrap();
-        (Format::Msgpack.decode(&body.bytes).unwrap(), body.idempotency_key)
+        (
+            Format::Msgpack.decode(&body.bytes).unwrap(),
+            body.idempotency_key,
+        )
     }
 
     #[test]
     fn attempts_begin_anew_and_unknown_fields_stay() {
-        let body = json!({"kind": "command", "attempt": 3, "future": [1, 2], "idempotency_key": "k"});
+        let body =
+            json!({"kind": "command", "attempt": 3, "future": [1, 2], "idempotency_key": "k"});
         let (sent, key) = check(&body, &Edits::new());
-        assert_eq!(sent, json!({"kind": "command", "attempt": 1, "future": [1, 2], "idempotency_key": "k"}));
+        assert_eq!(
+            sent,
+            json!({"kind": "command", "attempt": 1, "future": [1, 2], "idempotency_key": "k"})
+        );
         assert_eq!(key.as_deref(), Some("k"));
     }
 
@@ -178,6 +233,9 @@ mod tests {
         assert_eq!(sent["idempotency_key"], "an-id.r7");
         assert_eq!(key.as_deref(), Some("an-id.r7"));
         let (sent, key) = check(&json!({"kind": "command"}), &edits);
-        assert_eq!((&sent["parameters"], sent.get("idempotency_key"), key), (&json!({"quality": "low"}), None, None));
+        assert_eq!(
+            (&sent["parameters"], sent.get("idempotency_key"), key),
+            (&json!({"quality": "low"}), None, None)
+        );
     }
 }

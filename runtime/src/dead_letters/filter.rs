@@ -116,7 +116,9 @@ impl DeadLetterFilter {
     }
 
     pub(super) fn matches(&self, letter: &DeadLetter) -> bool {
-        self.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
+        self.reason
+            .as_ref()
+            .is_none_or(|reason| *reason == letter.reason)
             && self.min_age.is_none_or(|age| letter.age >= age)
             && self.max_age.is_none_or(|age| letter.age <= age)
             && (self.ids.is_empty() || self.ids.contains(&letter.id))

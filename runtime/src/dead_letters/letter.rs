@@ -59,7 +59,9 @@ impl DeadLetter {
             original_subject: text("Mcp-Original-Subject").to_owned(),
             age: state.age(stored_at_ms),
             stored_at_ms,
-            size: text("Mcp-Payload-Size").parse().unwrap_or(raw.payload.len()),
+            size: text("Mcp-Payload-Size")
+                .parse()
+                .unwrap_or(raw.payload.len()),
             redriven_from: text("Mcp-Redriven-From").parse().ok(),
         }
     }
@@ -88,7 +90,11 @@ pub struct OpenedLetter {
 impl OpenedLetter {
     pub(super) fn open(raw: StreamMessage, state: &StreamState) -> Self {
         let letter = DeadLetter::read(&raw, state);
-        Self { letter, headers: raw.headers, body: raw.payload }
+        Self {
+            letter,
+            headers: raw.headers,
+            body: raw.payload,
+        }
     }
 
     /// What is known of it.
@@ -120,6 +126,8 @@ impl OpenedLetter {
 
 impl fmt::Debug for OpenedLetter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenedLetter").field("letter", &self.letter).finish_non_exhaustive()
+        f.debug_struct("OpenedLetter")
+            .field("letter", &self.letter)
+            .finish_non_exhaustive()
     }
 }

@@ -26,9 +26,15 @@ const MARKER_AGE: &str = "60s";
 
 /// Removes the outcome under `key` when it is an error, or the trace of failed attempts of this very command. A
 /// result stays, and so does a reservation: somebody is working on it.
-pub(super) async fn remove_error(client: &Client, key: &str, command_id: &str) -> Result<(), DeadLetterError> {
+pub(super) async fn remove_error(
+    client: &Client,
+    key: &str,
+    command_id: &str,
+) -> Result<(), DeadLetterError> {
     for _ in 0..ROUNDS {
-        let Some(raw) = read(client, key).await? else { return Ok(()) };
+        let Some(raw) = read(client, key).await? else {
+            return Ok(());
+        };
         if !is_in_the_way(&raw, command_id) {
             return Ok(());
         }
@@ -38,16 +44,27 @@ pub(super) async fn remove_error(client: &Client, key: &str, command_id: &str) -
             Err(error) => return Err(failed("remove the outcome of", error)),
         }
     }
-    Err(failed("remove the outcome of", "the outcome record keeps changing"))
+    Err(failed(
+        "remove the outcome of",
+        "the outcome record keeps changing",
+    ))
 }
 
 /// From the leader: a replica's older record would only cost a round, but a missing one would be overlooked.
 async fn read(client: &Client, key: &str) -> Result<Option<StreamMessage>, DeadLetterError> {
     let verb = "read the outcome of";
     let bucket = client.namespace().outcomes_bucket();
-    let stream = client.jetstream().get_stream_no_info(format!("KV_{bucket}")).await;
+    let stream = client
+        .jetstream()
+        .get_stream_no_info(format!("KV_{bucket}"))
+        .await;
     let stream = stream.map_err(|error| failed(verb, error))?;
-    match stream.raw_message_builder().last_by_subject(format!("$KV.{bucket}.{key}")).send().await {
+    match stream
+        .raw_message_builder()
+        .last_by_subject(format!("$KV.{bucket}.{key}"))
+        .send()
+        .await
+    {
         Ok(raw) => Ok(Some(raw)),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(failed(verb, error)),
@@ -58,9 +75,13 @@ fn is_in_the_way(raw: &StreamMessage, command_id: &str) -> bool {
     if raw.headers.get("KV-Operation").is_some() {
         return false;
     }
-    let Ok(record) = Format::Msgpack.decode::<OutcomeRecord>(&raw.payload) else { return false };
+    let Ok(record) = Format::Msgpack.decode::<OutcomeRecord>(&raw.payload) else {
+        return false;
+    };
     match record.state {
-        OutcomeState::Done => record.response.is_some_and(|response| response.status == Some(Status::Error)),
+        OutcomeState::Done => record
+            .response
+            .is_some_and(|response| response.status == Some(Status::Error)),
         OutcomeState::Failing => record.command_id == command_id,
         OutcomeState::Reserved => false,
     }
@@ -72,6 +93,10 @@ async fn remove(client: &Client, key: &str, revision: u64) -> Result<store::Stor
     headers.insert("Nats-TTL", MARKER_AGE);
     headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
     let subject = format!("$KV.{}.{key}", client.namespace().outcomes_bucket());
-    let marker = Outgoing { subject, headers, body: Default::default() };
+    let marker = Outgoing {
+        subject,
+        headers,
+        body: Default::default(),
+    };
     store::store(client.nats(), &marker, Instant::now() + STORE_TIMEOUT).await
 }

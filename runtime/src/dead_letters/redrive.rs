@@ -13,7 +13,9 @@ use crate::{
     store::{self, Outgoing},
 };
 
-use super::{DeadLetterError, DeadLetterFilter, DeadLetters, OpenedLetter, body::Body, failed, outcome};
+use super::{
+    DeadLetterError, DeadLetterFilter, DeadLetters, OpenedLetter, body::Body, failed, outcome,
+};
 
 /// How long one write is tried; well inside the streams' deduplication window.
 pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -70,14 +72,21 @@ impl Edits {
     ///
     /// # Errors
     /// When the value cannot be encoded.
-    pub fn set(mut self, key: impl Into<String>, value: impl Serialize) -> Result<Self, DeadLetterError> {
+    pub fn set(
+        mut self,
+        key: impl Into<String>,
+        value: impl Serialize,
+    ) -> Result<Self, DeadLetterError> {
         let key = key.into();
         match Raw::encode(&value) {
             Ok(value) => {
                 self.0.insert(key, value);
                 Ok(self)
             }
-            Err(error) => Err(DeadLetterError::InvalidEdit { key, reason: error.to_string() }),
+            Err(error) => Err(DeadLetterError::InvalidEdit {
+                key,
+                reason: error.to_string(),
+            }),
         }
     }
 
@@ -89,9 +98,9 @@ impl Edits {
 
     pub(super) fn apply(&self, parameters: Option<&Raw>) -> Result<BTreeMap<String, Raw>, String> {
         let mut edited: BTreeMap<String, Raw> = match parameters {
-            Some(parameters) if *parameters != Raw::null() => {
-                parameters.decode().map_err(|_| "its parameters are no map with names to set".to_owned())?
-            }
+            Some(parameters) if *parameters != Raw::null() => parameters
+                .decode()
+                .map_err(|_| "its parameters are no map with names to set".to_owned())?,
             _ => BTreeMap::new(),
         };
         edited.extend(self.0.clone());
@@ -106,17 +115,21 @@ impl DeadLetters {
     /// within its deduplication window (2 min), and a command with an idempotency key takes effect once at any time.
     ///
     /// # Errors
-    /// When there is no such letter, it cannot be sent or edited as asked, or the server does not store it: the letter
-    /// is still there, except for none.
+    /// When there is no such letter, it cannot be sent or edited as asked, or the server does not store it: then the
+    /// letter is still there. After [`DeadLetterError::NotRemoved`] the command is on its way as well.
     pub async fn redrive(&self, sequence: u64, edits: &Edits) -> Result<Redriven, DeadLetterError> {
         let opened = self.show(sequence).await?;
         let refused = |reason: String| DeadLetterError::NotRedrivable { sequence, reason };
         self.check_subject(&opened).map_err(refused)?;
-        let mut body = Body::prepare(&self.client, &opened, edits).await.map_err(refused)?;
+        let mut body = Body::prepare(&self.client, &opened, edits)
+            .await
+            .map_err(refused)?;
         let mut headers = restored(&opened, &body);
         if body.changed {
             let object = format!("{}.r{sequence}", opened.letter.id);
-            body.check_in(&self.client, &object, &mut headers).await.map_err(|error| failed("store the body of", error))?;
+            body.check_in(&self.client, &object, &mut headers)
+                .await
+                .map_err(|error| failed("store the body of", error))?;
         }
         if let Some(key) = outcome_key(&opened, &body) {
             outcome::remove_error(&self.client, &key, &opened.letter.id).await?;
@@ -124,16 +137,34 @@ impl DeadLetters {
         let outgoing = Outgoing {
             subject: opened.letter.original_subject.clone(),
             headers,
-            body: if body.changed { body.bytes } else { opened.body.clone() },
+            body: if body.changed {
+                body.bytes
+            } else {
+                opened.body.clone()
+            },
         };
-        let stored = store::store(self.client.nats(), &outgoing, Instant::now() + STORE_TIMEOUT).await;
+        let stored = store::store(
+            self.client.nats(),
+            &outgoing,
+            Instant::now() + STORE_TIMEOUT,
+        )
+        .await;
         let stored = stored.map_err(|error| failed("redrive", error))?;
         match self.delete(sequence).await {
             // Gone: another redrive of the same letter was faster, and its publish was the same message.
             Ok(()) | Err(DeadLetterError::NotFound { .. }) => {}
-            Err(error) => return Err(DeadLetterError::NotRemoved { sequence, reason: error.to_string() }),
+            Err(error) => {
+                return Err(DeadLetterError::NotRemoved {
+                    sequence,
+                    reason: error.to_string(),
+                });
+            }
         }
-        tracing::info!(sequence, subject = outgoing.subject, "a dead letter was redriven");
+        tracing::info!(
+            sequence,
+            subject = outgoing.subject,
+            "a dead letter was redriven"
+        );
         Ok(Redriven {
             sequence,
             id: opened.letter.id,
@@ -157,13 +188,17 @@ impl DeadLetters {
         let mut report = RedriveReport::default();
         let mut page = filter.clone();
         loop {
-            let left = filter.total().map(|total| total - report.redriven.len() - report.failed.len());
+            let left = filter
+                .total()
+                .map(|total| total - report.redriven.len() - report.failed.len());
             if left == Some(0) {
                 return Ok(report);
             }
             page = page.limit(left.unwrap_or(usize::MAX));
             let letters = self.list_until(&page, state).await?;
-            let Some(last) = letters.last() else { return Ok(report) };
+            let Some(last) = letters.last() else {
+                return Ok(report);
+            };
             page = page.after(last.sequence);
             for letter in &letters {
                 match self.redrive(letter.sequence, edits).await {
@@ -180,13 +215,20 @@ impl DeadLetters {
     fn check_subject(&self, opened: &OpenedLetter) -> Result<(), String> {
         let subject = &opened.letter.original_subject;
         let namespace = self.client.namespace();
-        let ours = ["cmd", "evt", "wf"].iter().any(|kind| subject.starts_with(&format!("{namespace}.{kind}.")));
+        let ours = ["cmd", "evt", "wf"]
+            .iter()
+            .any(|kind| subject.starts_with(&format!("{namespace}.{kind}.")));
         let concrete = subject.split('.').all(|token| {
-            !token.is_empty() && token != "*" && token != ">" && token.bytes().all(|byte| byte.is_ascii_graphic())
+            !token.is_empty()
+                && token != "*"
+                && token != ">"
+                && token.bytes().all(|byte| byte.is_ascii_graphic())
         });
         match ours && concrete {
             true => Ok(()),
-            false => Err(format!("its original subject `{subject}` is none that work is sent to")),
+            false => Err(format!(
+                "its original subject `{subject}` is none that work is sent to"
+            )),
         }
     }
 }
@@ -197,8 +239,14 @@ fn restored(opened: &OpenedLetter, body: &Body) -> HeaderMap {
     for (name, values) in opened.headers.iter() {
         let text: &str = name.as_ref();
         let stale_claim = body.changed && starts_with(text, "Mcp-Payload");
-        let dropped = DROPPED.iter().any(|dropped| dropped.eq_ignore_ascii_case(text));
-        if dropped || stale_claim || starts_with(text, "Nats-") || starts_with(text, "Mcp-Original-") {
+        let dropped = DROPPED
+            .iter()
+            .any(|dropped| dropped.eq_ignore_ascii_case(text));
+        if dropped
+            || stale_claim
+            || starts_with(text, "Nats-")
+            || starts_with(text, "Mcp-Original-")
+        {
             continue;
         }
         for value in values {
@@ -216,13 +264,17 @@ fn restored(opened: &OpenedLetter, body: &Body) -> HeaderMap {
 }
 
 fn starts_with(name: &str, prefix: &str) -> bool {
-    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    name.get(..prefix.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// Where the outcome of the command lies, if there is one.
 fn outcome_key(opened: &OpenedLetter, body: &Body) -> Option<String> {
     let subject = CommandSubject::parse(&opened.letter.original_subject)?;
-    let (agent, action) = (Name::new(subject.agent).ok()?, Name::new(subject.action).ok()?);
+    let (agent, action) = (
+        Name::new(subject.agent).ok()?,
+        Name::new(subject.action).ok()?,
+    );
     let text = body.idempotency_key.as_deref().unwrap_or(&opened.letter.id);
     Some(record_key(&agent, &action, text))
 }

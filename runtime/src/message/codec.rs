@@ -7,8 +7,8 @@ use bytes::Bytes;
 use rmp_serde::config::{DefaultConfig, HumanReadableConfig, StructMapConfig};
 use serde::{Serialize, de::DeserializeOwned};
 
-/// The largest body that is decoded at all: what one NATS message can hold with headers to spare.
-pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// The largest body that is decoded at all, whatever limit is configured.
+pub(crate) const MAX_BODY_BYTES: usize = 512 * 1024 * 1024;
 
 /// Nesting allowed in a body. serde_json's own bound; deeper data is an attack or a mistake.
 const MAX_DEPTH: usize = 128;

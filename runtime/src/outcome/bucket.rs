@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::{
     client::Client,
     message::Format,
+    payload,
     store::{self, Outgoing, StoreError},
 };
 
@@ -80,7 +81,7 @@ impl Bucket {
         loop {
             let request = self.client.nats().request(format!("{}{key}", self.direct_get), Default::default());
             let failure = match request.await {
-                Ok(message) => return found(&message),
+                Ok(message) => return self.found(&message).await,
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => "no answer".to_owned(),
                 Err(error) => error.to_string(),
             };
@@ -112,24 +113,28 @@ impl Bucket {
 
     /// Gives the key free; what is left for a minute only tells how it ended.
     pub(crate) async fn release(&self, reservation: &Reservation, record: &OutcomeRecord) -> Result<(), OutcomeError> {
-        let mut outgoing = self.outgoing(&reservation.key, reservation.revision, record)?;
+        let mut outgoing = self.outgoing(&reservation.key, reservation.revision, record).await?;
         outgoing.headers.insert("KV-Operation", "DEL");
         outgoing.headers.insert("Nats-TTL", RELEASED_AGE);
         self.put(&outgoing, &reservation.key, record).await.map(drop)
     }
 
     async fn write(&self, key: &str, revision: u64, record: &OutcomeRecord, ttl: Option<Duration>) -> Result<u64, OutcomeError> {
-        let mut outgoing = self.outgoing(key, revision, record)?;
+        let mut outgoing = self.outgoing(key, revision, record).await?;
         if let Some(ttl) = ttl {
             outgoing.headers.insert("Nats-TTL", format!("{}s", ttl.as_secs()));
         }
         self.put(&outgoing, key, record).await
     }
 
-    fn outgoing(&self, key: &str, revision: u64, record: &OutcomeRecord) -> Result<Outgoing, OutcomeError> {
+    async fn outgoing(&self, key: &str, revision: u64, record: &OutcomeRecord) -> Result<Outgoing, OutcomeError> {
         let body = Format::Msgpack.encode(record).map_err(|error| OutcomeError::Unreadable(error.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
+        // Only a response is ever large; without one the revision tells the record from others of its key.
+        let id = record.response.as_ref().map_or_else(|| format!("{key}.{revision}"), |response| response.id.clone());
+        let checked_in = payload::check_in(&self.client, &format!("outcome.{id}"), body, &mut headers).await;
+        let body = checked_in.map_err(|error| OutcomeError::Unavailable(error.to_string()))?;
         Ok(Outgoing { subject: format!("{}{key}", self.prefix), headers, body })
     }
 
@@ -143,6 +148,29 @@ impl Bucket {
             },
             Err(error) => Err(OutcomeError::Unavailable(error.to_string())),
         }
+    }
+
+    async fn found(&self, message: &Message) -> Result<Found, OutcomeError> {
+        if message.status == Some(StatusCode::NOT_FOUND) {
+            return Ok(Found::default());
+        }
+        let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name));
+        let revision = header("Nats-Sequence").and_then(|sequence| sequence.as_str().parse().ok());
+        let Some(revision) = revision else {
+            return Err(OutcomeError::Unavailable("the answer carries no sequence".to_owned()));
+        };
+        let released = header("KV-Operation").is_some();
+        let claimed = payload::check_out(&self.client, message.headers.as_ref(), &message.payload).await;
+        let claimed = claimed.map_err(|error| match error.is_temporary() {
+            true => OutcomeError::Unavailable(error.to_string()),
+            false => OutcomeError::Unreadable(error.to_string()),
+        })?;
+        let body = claimed.as_ref().unwrap_or(&message.payload);
+        let record = match body.is_empty() {
+            true => None,
+            false => Some(Format::Msgpack.decode(body).map_err(|error| OutcomeError::Unreadable(error.to_string()))?),
+        };
+        Ok(Found { revision, record, released })
     }
 }
 
@@ -170,21 +198,4 @@ impl OutcomeRecord {
             && self.state == other.state
             && self.errors.len() == other.errors.len()
     }
-}
-
-fn found(message: &Message) -> Result<Found, OutcomeError> {
-    if message.status == Some(StatusCode::NOT_FOUND) {
-        return Ok(Found::default());
-    }
-    let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name));
-    let revision = header("Nats-Sequence").and_then(|sequence| sequence.as_str().parse().ok());
-    let Some(revision) = revision else {
-        return Err(OutcomeError::Unavailable("the answer carries no sequence".to_owned()));
-    };
-    let released = header("KV-Operation").is_some();
-    let record = match message.payload.is_empty() {
-        true => None,
-        false => Some(Format::Msgpack.decode(&message.payload).map_err(|error| OutcomeError::Unreadable(error.to_string()))?),
-    };
-    Ok(Found { revision, record, released })
 }

@@ -33,15 +33,21 @@ impl Claim {
             return Err(malformed(format!("{NAME} is not 1 to {MAX_NAME_BYTES} bytes long")));
         }
         let value = |header: &'static str| {
-            headers.get(header).map(|value| value.as_str().trim()).ok_or_else(|| malformed(format!("{header} is missing")))
+            headers
+                .get(header)
+                .map(|value| value.as_str().trim())
+                .ok_or_else(|| malformed(format!("{header} is missing")))
         };
         let size = value(SIZE)?;
         // Digits alone: `parse` would take a plus sign as well.
-        let size = Some(size).filter(|size| size.bytes().all(|byte| byte.is_ascii_digit())).and_then(|size| size.parse().ok());
+        let size = Some(size)
+            .filter(|size| size.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|size| size.parse().ok());
         Ok(Some(Self {
             name: name.to_owned(),
             size: size.ok_or_else(|| malformed(format!("{SIZE} is no number of bytes")))?,
-            sha256: from_hex(value(SHA256)?).ok_or_else(|| malformed(format!("{SHA256} is not 64 hexadecimal digits")))?,
+            sha256: from_hex(value(SHA256)?)
+                .ok_or_else(|| malformed(format!("{SHA256} is not 64 hexadecimal digits")))?,
         }))
     }
 
@@ -85,8 +91,10 @@ pub(super) fn hex(sum: &Sum) -> String {
 }
 
 fn from_hex(text: &str) -> Option<Sum> {
-    let digits: Vec<u8> =
-        text.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     (digits.len() == 64).then(|| bytes.try_into().ok()).flatten()
 }
@@ -130,7 +138,9 @@ mod tests {
         for size in ["-1", "+3", "3.0", "many", "0x10", "99999999999999999999"] {
             check(headers("x", size, SUM_OF_ABC), "Mcp-Payload-Size is no number");
         }
-        for sum in ["ab", &SUM_OF_ABC[1..], &format!("{SUM_OF_ABC}00"), &SUM_OF_ABC.replace('b', "g"), &"é".repeat(32)] {
+        for sum in
+            ["ab", &SUM_OF_ABC[1..], &format!("{SUM_OF_ABC}00"), &SUM_OF_ABC.replace('b', "g"), &"é".repeat(32)]
+        {
             check(headers("x", "3", sum), "64 hexadecimal");
         }
         check(headers(&"x".repeat(513), "3", SUM_OF_ABC), "Mcp-Payload is not 1 to 512");

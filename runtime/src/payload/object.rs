@@ -6,15 +6,20 @@
 use async_nats::jetstream::{self, stream::LastRawMessageErrorKind};
 use base64::{Engine, engine::general_purpose::URL_SAFE};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
-use super::{STALL, claim::{Claim, Sum}, error::PayloadError};
+use super::{
+    STALL,
+    claim::{Claim, Sum},
+    error::PayloadError,
+};
 use crate::client::Client;
 
 /// The object store of one namespace.
 pub(super) struct Bucket {
     pub(super) jetstream: jetstream::Context,
     pub(super) name: String,
+    connected: watch::Receiver<u64>,
 }
 
 /// The description of an object.
@@ -60,7 +65,11 @@ pub(super) enum Failure {
 
 impl Bucket {
     pub(super) fn of(client: &Client) -> Self {
-        Self { jetstream: client.jetstream().clone(), name: format!("{}_payloads", client.namespace()) }
+        Self {
+            jetstream: client.jetstream().clone(),
+            name: format!("{}_payloads", client.namespace()),
+            connected: client.connections(),
+        }
     }
 
     pub(super) fn stream(&self) -> String {
@@ -75,6 +84,21 @@ impl Bucket {
         format!("$O.{}.M.{}", self.name, URL_SAFE.encode(name))
     }
 
+    /// Does a step, and gives it up as soon as the connection is a new one: what was on its way over the old one
+    /// is never answered.
+    pub(super) async fn on_this_connection<T>(
+        &self,
+        step: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut connected = self.connected.clone();
+        connected.mark_unchanged();
+        tokio::select! {
+            biased;
+            outcome = step => outcome,
+            Ok(()) = connected.changed() => Err(Failure::Away("the connection was lost".to_owned())),
+        }
+    }
+
     /// Asks the stream's leader for an object: another replica may not have it yet.
     pub(super) async fn describe(&self, name: &str) -> Result<Option<Described>, Failure> {
         let asking = async {
@@ -85,6 +109,7 @@ impl Bucket {
                 Err(error) => Err(away(error)),
             }
         };
+        let asking = self.on_this_connection(asking);
         let Some(message) = timeout(STALL, asking).await.map_err(|_| silent())?? else { return Ok(None) };
         match serde_json::from_slice(&message.payload) {
             Ok(object) => Ok(Some(Described { object, sequence: message.sequence })),
@@ -160,7 +185,10 @@ mod tests {
         let check = |json: String| serde_json::from_str::<Description>(&json).unwrap().agrees(&claim());
         assert_eq!(check(FROM_PYTHON.to_owned()), Ok(()));
         assert_eq!(check(FROM_PYTHON.replace("SHA-256=", "sha-256=").replace("8=\"", "8\"")), Ok(()));
-        assert_eq!(check(FROM_PYTHON.replace("\"options\"", "\"description\":null,\"headers\":null,\"options\"")), Ok(()));
+        assert_eq!(
+            check(FROM_PYTHON.replace("\"options\"", "\"description\":null,\"headers\":null,\"options\"")),
+            Ok(())
+        );
         // As a client deletes: the time is empty text.
         let deleted = FROM_PYTHON.replace("false", "true").replace("2026-11-22T13:07:44.184392+00:00", "");
         assert!(matches!(check(deleted), Err(PayloadError::Missing { .. })));

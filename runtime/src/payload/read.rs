@@ -3,9 +3,7 @@
 //! Any replica answers a direct get, also one that lags behind; that there is nothing more is believed from the
 //! stream's leader only.
 
-use async_nats::{
-    HeaderMap, HeaderValue, Message, Request, Subscriber, jetstream::stream::LastRawMessageErrorKind,
-};
+use async_nats::{HeaderMap, HeaderValue, Message, Request, Subscriber, jetstream::stream::LastRawMessageErrorKind};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::json;
@@ -29,7 +27,8 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 pub(super) async fn get(bucket: &Bucket, claim: &Claim, deadline: Instant) -> Result<Bytes, PayloadError> {
     let mut reading = None;
     loop {
-        let reason = match timeout_at(deadline, read_on(bucket, claim, &mut reading)).await {
+        let reason = match timeout_at(deadline, bucket.on_this_connection(read_on(bucket, claim, &mut reading))).await
+        {
             Ok(Ok(())) => break,
             Ok(Err(Failure::Final(error))) => return Err(error),
             Ok(Err(Failure::Away(reason))) => reason,
@@ -132,9 +131,12 @@ async fn ask_leader(bucket: &Bucket, claim: &Claim, reading: &mut Reading) -> Re
         let stream = bucket.jetstream.get_stream_no_info(bucket.stream()).await.map_err(away)?;
         match stream.get_first_raw_message_by_subject(&reading.subject, reading.last + 1).await {
             Ok(message) => Ok(message),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Err(Failure::Final(
-                PayloadError::Missing { name: claim.name.clone(), reason: "chunks of it are gone" },
-            )),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                Err(Failure::Final(PayloadError::Missing {
+                    name: claim.name.clone(),
+                    reason: "chunks of it are gone",
+                }))
+            }
             Err(error) => Err(away(error)),
         }
     };

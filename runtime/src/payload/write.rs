@@ -55,9 +55,13 @@ async fn put_once(bucket: &Bucket, claim: &Claim, body: &Bytes) -> Result<(), Fa
     let Name::Free { revision } = look(bucket, claim).await? else { return Ok(()) };
     // A new one for each try: chunks of an earlier one may still arrive, and would be read as part of this.
     let nuid = Uuid::now_v7().simple().to_string();
-    let chunks = match upload(bucket, &nuid, body).await {
+    let mut pending = VecDeque::with_capacity(WINDOW);
+    let chunks = match bucket.on_this_connection(upload(bucket, &nuid, body, &mut pending)).await {
         Ok(chunks) => chunks,
         Err(failure) => {
+            if matches!(failure, Failure::Final(_)) {
+                settle(pending).await;
+            }
             purge(bucket, &nuid).await;
             return Err(failure);
         }
@@ -73,7 +77,7 @@ async fn put_once(bucket: &Bucket, claim: &Claim, body: &Bytes) -> Result<(), Fa
         deleted: false,
         options: Some(Options { link: None, max_chunk_size: Some(CHUNK_BYTES as u64) }),
     };
-    match create(bucket, &object, revision).await? {
+    match bucket.on_this_connection(create(bucket, &object, revision)).await? {
         Created::Yes => Ok(()),
         Created::TooLate => lost(bucket, claim, &object.nuid).await,
     }
@@ -125,10 +129,14 @@ async fn lost(bucket: &Bucket, claim: &Claim, nuid: &str) -> Result<(), Failure>
 }
 
 /// Publishes the chunks with several on their way, and returns how many they are.
-async fn upload(bucket: &Bucket, nuid: &str, body: &Bytes) -> Result<u64, Failure> {
+async fn upload(
+    bucket: &Bucket,
+    nuid: &str,
+    body: &Bytes,
+    pending: &mut VecDeque<PublishAckFuture>,
+) -> Result<u64, Failure> {
     let subject = bucket.chunks(nuid);
     let size = CHUNK_BYTES.min(bucket.jetstream.client().max_payload()).max(1);
-    let mut pending: VecDeque<PublishAckFuture> = VecDeque::with_capacity(WINDOW);
     let (mut chunks, mut last) = (0, 0);
     for start in (0..body.len()).step_by(size) {
         if pending.len() == WINDOW {
@@ -153,6 +161,17 @@ async fn acknowledged(pending: Option<PublishAckFuture>, last: u64) -> Result<u6
         true => Ok(stored.sequence),
         false => Err(Failure::Away("chunks were stored out of order".to_owned())),
     }
+}
+
+/// Waits for the chunks still on their way: behind a purge they would be stored in the room it makes.
+async fn settle(pending: VecDeque<PublishAckFuture>) {
+    let settling = async {
+        for acknowledgement in pending {
+            // Stored or refused, either will do.
+            let _ = acknowledgement.await;
+        }
+    };
+    let _ = timeout(STALL, settling).await;
 }
 
 enum Created {

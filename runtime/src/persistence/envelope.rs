@@ -31,11 +31,23 @@ impl Envelope {
     pub fn of_command(namespace: &Namespace, command: &Command) -> Result<Self, EncodeError> {
         let body = Format::default().encode(command)?;
         let headers = vec![
-            ("Nats-Msg-Id".to_owned(), format!("{}.{}", command.id, command.attempt)),
-            ("Content-Type".to_owned(), Format::default().content_type().to_owned()),
+            (
+                "Nats-Msg-Id".to_owned(),
+                format!("{}.{}", command.id, command.attempt),
+            ),
+            (
+                "Content-Type".to_owned(),
+                Format::default().content_type().to_owned(),
+            ),
         ];
         let subject = namespace.command(&command.target, command.priority, &command.action);
-        Ok(Self { id: command.id.clone(), subject, headers, body, created_at_ms: crate::unix_ms() })
+        Ok(Self {
+            id: command.id.clone(),
+            subject,
+            headers,
+            body,
+            created_at_ms: crate::unix_ms(),
+        })
     }
 
     /// What the send path was about to publish.
@@ -43,7 +55,11 @@ impl Envelope {
         let mut headers = Vec::new();
         for (name, values) in outgoing.headers.iter() {
             let name: &str = name.as_ref();
-            headers.extend(values.iter().map(|value| (name.to_owned(), value.as_str().to_owned())));
+            headers.extend(
+                values
+                    .iter()
+                    .map(|value| (name.to_owned(), value.as_str().to_owned())),
+            );
         }
         Self {
             id: id.into(),
@@ -85,13 +101,19 @@ impl Envelope {
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
     /// The attempt in the header `Nats-Msg-Id`.
     pub(super) fn attempt(&self) -> u32 {
-        self.header("Nats-Msg-Id").and_then(split).and_then(|(_, attempt)| attempt).unwrap_or(1)
+        self.header("Nats-Msg-Id")
+            .and_then(split)
+            .and_then(|(_, attempt)| attempt)
+            .unwrap_or(1)
     }
 
     pub(super) fn outgoing(&self) -> Outgoing {
@@ -99,15 +121,24 @@ impl Envelope {
         for (name, value) in &self.headers {
             headers.append(name.as_str(), value.as_str());
         }
-        Outgoing { subject: self.subject.clone(), headers, body: self.body.clone() }
+        Outgoing {
+            subject: self.subject.clone(),
+            headers,
+            body: self.body.clone(),
+        }
     }
 
     /// What is to be published after a time in the outbox: with its age, which counts towards its time to live.
     pub(super) fn outgoing_aged(&self) -> Outgoing {
-        let before: u64 = self.header("Mcp-Age-Ms").and_then(|age| age.parse().ok()).unwrap_or_default();
+        let before: u64 = self
+            .header("Mcp-Age-Ms")
+            .and_then(|age| age.parse().ok())
+            .unwrap_or_default();
         let here = crate::unix_ms().saturating_sub(self.created_at_ms);
         let mut outgoing = self.outgoing();
-        outgoing.headers.insert("Mcp-Age-Ms", before.saturating_add(here).to_string());
+        outgoing
+            .headers
+            .insert("Mcp-Age-Ms", before.saturating_add(here).to_string());
         outgoing
     }
 }
@@ -138,7 +169,10 @@ mod tests {
     #[test]
     fn envelopes_know_what_they_carry_and_do_not_show_it() {
         let envelope = envelope();
-        assert_eq!(envelope.command(), Some(("probe", Priority::Normal, "echo")));
+        assert_eq!(
+            envelope.command(),
+            Some(("probe", Priority::Normal, "echo"))
+        );
         assert_eq!(envelope.attempt(), 3);
         assert!(!format!("{envelope:?}").contains("secret"));
     }
@@ -147,9 +181,17 @@ mod tests {
     fn time_in_the_outbox_counts_as_age() {
         let mut envelope = envelope();
         envelope.created_at_ms -= 1_000;
-        envelope.headers.push(("mcp-age-ms".to_owned(), "500".to_owned()));
+        envelope
+            .headers
+            .push(("mcp-age-ms".to_owned(), "500".to_owned()));
         let outgoing = envelope.outgoing_aged();
-        let age: u64 = outgoing.headers.get("Mcp-Age-Ms").unwrap().as_str().parse().unwrap();
+        let age: u64 = outgoing
+            .headers
+            .get("Mcp-Age-Ms")
+            .unwrap()
+            .as_str()
+            .parse()
+            .unwrap();
         assert!((1_500..3_000).contains(&age), "{age}");
     }
 }

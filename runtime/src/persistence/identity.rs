@@ -7,8 +7,13 @@ use crate::message::{Format, Raw, is_message_id};
 
 /// Reads a `Nats-Msg-Id`: `<id>.<attempt>`, or the id with whatever makes a copy of its own, such as `<id>.r7`.
 pub(crate) fn split(message_id: &str) -> Option<(&str, Option<u32>)> {
-    let id = message_id.split('.').next().filter(|id| is_message_id(id))?;
-    let attempt = message_id[id.len()..].strip_prefix('.').and_then(|attempt| attempt.parse().ok());
+    let id = message_id
+        .split('.')
+        .next()
+        .filter(|id| is_message_id(id))?;
+    let attempt = message_id[id.len()..]
+        .strip_prefix('.')
+        .and_then(|attempt| attempt.parse().ok());
     Some((id, attempt))
 }
 
@@ -59,12 +64,17 @@ mod tests {
 
     #[test]
     fn body_tells_where_the_header_is_missing() {
-        let body = Format::Json.encode(&serde_json::json!({"id": ID, "attempt": 4, "parameters": [1]})).unwrap();
+        let body = Format::Json
+            .encode(&serde_json::json!({"id": ID, "attempt": 4, "parameters": [1]}))
+            .unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", "application/json");
         assert_eq!(identify(&headers, "Nats-Msg-Id", &body), (ID.to_owned(), 4));
         headers.insert("Nats-Msg-Id", format!("{ID}.2"));
         assert_eq!(identify(&headers, "Nats-Msg-Id", &body), (ID.to_owned(), 2));
-        assert_eq!(identify(&HeaderMap::new(), "Nats-Msg-Id", b"nonsense"), (String::new(), 1));
+        assert_eq!(
+            identify(&HeaderMap::new(), "Nats-Msg-Id", b"nonsense"),
+            (String::new(), 1)
+        );
     }
 }

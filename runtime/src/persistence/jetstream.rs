@@ -26,8 +26,8 @@ use crate::{
 };
 
 use super::{
-    Cursor, Envelope, MessagePersistence, MessageQuery, MessageState, Page, PersistenceError, PersistenceFuture,
-    PersistenceStats, Recovered, Reference, StoredMessage,
+    Cursor, Envelope, MessagePersistence, MessageQuery, MessageState, Page, PersistenceError,
+    PersistenceFuture, PersistenceStats, Recovered, Reference, StoredMessage,
     reader::{ReadError, StreamReader, StreamState, ask},
     stats::{Counters, Verb},
 };
@@ -49,7 +49,12 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) const ALL: [Self; 4] = [Self::Queue, Self::Delayed, Self::Outcomes, Self::DeadLetters];
+    pub(super) const ALL: [Self; 4] = [
+        Self::Queue,
+        Self::Delayed,
+        Self::Outcomes,
+        Self::DeadLetters,
+    ];
 
     /// The states that its messages can be in.
     fn states(self) -> &'static [MessageState] {
@@ -65,7 +70,7 @@ impl Source {
 /// The messages of one namespace on its server.
 ///
 /// Reading needs the rights of an operator: gets on the streams and consumer information. Deleting needs those of an
-/// administrator.
+/// administrator; a handler that already runs is not stopped by it.
 #[derive(Debug)]
 pub struct JetStreamPersistence {
     client: Client,
@@ -76,18 +81,30 @@ impl JetStreamPersistence {
     /// The messages of the client's namespace.
     #[must_use]
     pub fn new(client: &Client) -> Self {
-        Self { client: client.clone(), counters: Counters::default() }
+        Self {
+            client: client.clone(),
+            counters: Counters::default(),
+        }
     }
 
     async fn store(&self, envelope: &Envelope) -> Result<StoredMessage, PersistenceError> {
         let Some((agent, lane, action)) = envelope.command() else {
-            return Err(PersistenceError::Invalid { reason: format!("{} is no command subject", envelope.subject()) });
+            return Err(PersistenceError::Invalid {
+                reason: format!("{} is no command subject", envelope.subject()),
+            });
         };
         let outgoing = envelope.outgoing();
         if outgoing.headers.get("Nats-Msg-Id").is_none() {
-            return Err(PersistenceError::Invalid { reason: "the header Nats-Msg-Id is missing".to_owned() });
+            return Err(PersistenceError::Invalid {
+                reason: "the header Nats-Msg-Id is missing".to_owned(),
+            });
         }
-        let stored = store::store(self.client.nats(), &outgoing, Instant::now() + STORE_TIMEOUT).await;
+        let stored = store::store(
+            self.client.nats(),
+            &outgoing,
+            Instant::now() + STORE_TIMEOUT,
+        )
+        .await;
         let stored = stored.map_err(|error| match error {
             StoreError::TooLarge { size, limit } => PersistenceError::TooLarge { size, limit },
             other => server("store", other),
@@ -103,26 +120,45 @@ impl JetStreamPersistence {
             attempts: envelope.attempt(),
             size: envelope.body_len(),
             subject: envelope.subject().to_owned(),
-            reference: Reference::Queue { sequence: stored.sequence },
+            reference: Reference::Queue {
+                sequence: stored.sequence,
+            },
             error: None,
         })
     }
 
     async fn list(&self, query: &MessageQuery) -> Result<Page, PersistenceError> {
         let mut page = Page::default();
-        let from = query.after.unwrap_or(Cursor { source: 0, sequence: 0 });
+        let from = query.after.unwrap_or(Cursor {
+            source: 0,
+            sequence: 0,
+        });
         for source in Source::ALL.into_iter().skip(usize::from(from.source)) {
             if !query.wants_any(source.states()) {
                 continue;
             }
-            let first = if source as u8 == from.source { from.sequence } else { 0 };
-            let mut listing = self.listing(source, query, first).await.map_err(|error| server("list", error))?;
-            while let Some((sequence, message)) = listing.next().await.map_err(|error| server("list", error))? {
+            let first = if source as u8 == from.source {
+                from.sequence
+            } else {
+                0
+            };
+            let mut listing = self
+                .listing(source, query, first)
+                .await
+                .map_err(|error| server("list", error))?;
+            while let Some((sequence, message)) = listing
+                .next()
+                .await
+                .map_err(|error| server("list", error))?
+            {
                 if !query.matches(&message) {
                     continue;
                 }
                 if page.messages.len() == query.page_size() {
-                    page.next = Some(Cursor { source: source as u8, sequence });
+                    page.next = Some(Cursor {
+                        source: source as u8,
+                        sequence,
+                    });
                     return Ok(page);
                 }
                 page.messages.push(message);
@@ -131,11 +167,30 @@ impl JetStreamPersistence {
         Ok(page)
     }
 
-    async fn listing(&self, source: Source, query: &MessageQuery, from: u64) -> Result<Listing<'_>, ReadError> {
+    async fn listing(
+        &self,
+        source: Source,
+        query: &MessageQuery,
+        from: u64,
+    ) -> Result<Listing<'_>, ReadError> {
         let stream = self.stream(source);
         let state = StreamState::fetch(&self.client, &stream).await?;
-        let reader = StreamReader::new(&self.client, stream, self.filter(source, query), from, state);
-        Ok(Listing { source, state, reader, delivered: Delivered { client: &self.client, floors: HashMap::new() } })
+        let reader = StreamReader::new(
+            &self.client,
+            stream,
+            self.filter(source, query),
+            from,
+            state,
+        );
+        Ok(Listing {
+            source,
+            state,
+            reader,
+            delivered: Delivered {
+                client: &self.client,
+                floors: HashMap::new(),
+            },
+        })
     }
 
     fn stream(&self, source: Source) -> String {
@@ -179,12 +234,14 @@ impl Listing<'_> {
         while let Some(raw) = self.reader.next().await? {
             let sequence = raw.sequence;
             let described = match self.source {
-                Source::Queue => Described::command(raw, &self.state),
-                Source::Delayed => Described::delayed(raw, &self.state),
+                Source::Queue => Described::command(&raw, &self.state),
+                Source::Delayed => Described::delayed(&raw, &self.state),
                 Source::Outcomes => Described::outcome(&raw, &self.state),
                 Source::DeadLetters => Described::dead_letter(&raw, &self.state),
             };
-            let Some(mut message) = described else { continue };
+            let Some(mut message) = described else {
+                continue;
+            };
             if self.source == Source::Queue && self.delivered.includes(&message, sequence).await? {
                 message.state = MessageState::InFlight;
             }
@@ -201,8 +258,14 @@ struct Delivered<'a> {
 }
 
 impl Delivered<'_> {
-    async fn includes(&mut self, message: &StoredMessage, sequence: u64) -> Result<bool, ReadError> {
-        let Some(lane) = message.lane else { return Ok(false) };
+    async fn includes(
+        &mut self,
+        message: &StoredMessage,
+        sequence: u64,
+    ) -> Result<bool, ReadError> {
+        let Some(lane) = message.lane else {
+            return Ok(false);
+        };
         let consumer = format!("{}_{lane}", message.agent);
         if let Some(floor) = self.floors.get(&consumer) {
             return Ok(sequence <= *floor);
@@ -222,7 +285,10 @@ impl Delivered<'_> {
         struct Sequence {
             stream_seq: u64,
         }
-        let subject = format!("CONSUMER.INFO.{}.{consumer}", self.client.namespace().commands_stream());
+        let subject = format!(
+            "CONSUMER.INFO.{}.{consumer}",
+            self.client.namespace().commands_stream()
+        );
         match ask::<Info>(self.client, subject, &json!({})).await? {
             Ok(info) => Ok(info.delivered.stream_seq),
             Err(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(0),
@@ -250,8 +316,11 @@ impl MessagePersistence for JetStreamPersistence {
 
     fn mark_processed<'a>(&'a self, id: &'a str) -> PersistenceFuture<'a, bool> {
         Box::pin(async move {
-            let removed = self.remove_from(&[Source::Queue, Source::Delayed], id).await;
-            self.counters.count(Verb::MarkProcessed, removed.map(|copies| copies > 0))
+            let removed = self
+                .remove_from(&[Source::Queue, Source::Delayed], id)
+                .await;
+            self.counters
+                .count(Verb::MarkProcessed, removed.map(|copies| copies > 0))
         })
     }
 
@@ -265,5 +334,8 @@ impl MessagePersistence for JetStreamPersistence {
 }
 
 fn server(verb: &'static str, error: impl std::fmt::Display) -> PersistenceError {
-    PersistenceError::Server { verb, reason: error.to_string() }
+    PersistenceError::Server {
+        verb,
+        reason: error.to_string(),
+    }
 }

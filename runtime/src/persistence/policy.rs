@@ -86,7 +86,9 @@ impl DurabilityTable {
         match kind {
             MessageKind::Command => self.commands[priority.index()],
             MessageKind::RealtimeCommand => self.realtime[priority.index()],
-            MessageKind::Event | MessageKind::Outcome | MessageKind::DeadLetter => Durability::Stored,
+            MessageKind::Event | MessageKind::Outcome | MessageKind::DeadLetter => {
+                Durability::Stored
+            }
             // What outlives a reply is the outcome record.
             MessageKind::Progress | MessageKind::Reply => Durability::Transient,
         }
@@ -105,7 +107,9 @@ impl DurabilityTable {
     /// Whether any lane may use the outbox.
     #[must_use]
     pub fn uses_outbox(&self) -> bool {
-        Priority::ALL.into_iter().any(|priority| self.spools(MessageKind::Command, priority))
+        Priority::ALL
+            .into_iter()
+            .any(|priority| self.spools(MessageKind::Command, priority))
     }
 
     /// Changes one cell.
@@ -124,7 +128,10 @@ impl DurabilityTable {
             fixed => {
                 let durability_now = self.durability(fixed, priority);
                 if durability_now != durability {
-                    return Err(FixedDurability { kind, durability: durability_now });
+                    return Err(FixedDurability {
+                        kind,
+                        durability: durability_now,
+                    });
                 }
             }
         }
@@ -177,7 +184,13 @@ mod tests {
         assert_eq!(spooled, [true, true, false, false]);
         assert!(!table.spools(MessageKind::RealtimeCommand, Priority::Critical));
         assert!(!table.spools(MessageKind::Event, Priority::Critical));
-        let transient = table.with(MessageKind::Command, Priority::Critical, Durability::Transient).unwrap();
+        let transient = table
+            .with(
+                MessageKind::Command,
+                Priority::Critical,
+                Durability::Transient,
+            )
+            .unwrap();
         assert!(!transient.spools(MessageKind::Command, Priority::Critical));
     }
 
@@ -185,10 +198,27 @@ mod tests {
     fn what_the_protocol_fixes_cannot_be_changed() {
         let table = DurabilityTable::default();
         for kind in [MessageKind::Progress, MessageKind::Reply] {
-            assert!(table.clone().with(kind, Priority::Low, Durability::Stored).is_err());
-            assert!(table.clone().with(kind, Priority::Low, Durability::Transient).is_ok());
+            assert!(
+                table
+                    .clone()
+                    .with(kind, Priority::Low, Durability::Stored)
+                    .is_err()
+            );
+            assert!(
+                table
+                    .clone()
+                    .with(kind, Priority::Low, Durability::Transient)
+                    .is_ok()
+            );
         }
-        let error = table.with(MessageKind::Event, Priority::Low, Durability::Transient).unwrap_err();
-        assert!(error.to_string().starts_with("Event messages are always Stored"), "{error}");
+        let error = table
+            .with(MessageKind::Event, Priority::Low, Durability::Transient)
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("Event messages are always Stored"),
+            "{error}"
+        );
     }
 }

@@ -136,8 +136,14 @@ impl MessageQuery {
 
     pub(super) fn matches(&self, message: &StoredMessage) -> bool {
         self.wants_any(&[message.state])
-            && self.agent.as_ref().is_none_or(|agent| agent.as_str() == message.agent)
-            && self.action.as_ref().is_none_or(|action| action.as_str() == message.action)
+            && self
+                .agent
+                .as_ref()
+                .is_none_or(|agent| agent.as_str() == message.agent)
+            && self
+                .action
+                .as_ref()
+                .is_none_or(|action| action.as_str() == message.action)
             && self.lane.is_none_or(|lane| Some(lane) == message.lane)
             && self.min_age.is_none_or(|age| message.age >= age)
             && self.max_age.is_none_or(|age| message.age <= age)
@@ -173,15 +179,29 @@ mod tests {
         let minute = Duration::from_secs(60);
         let rows = [
             (MessageQuery::new(), true),
-            (MessageQuery::new().agent(name("probe")).action(name("echo")).lane(Priority::High), true),
+            (
+                MessageQuery::new()
+                    .agent(name("probe"))
+                    .action(name("echo"))
+                    .lane(Priority::High),
+                true,
+            ),
             (MessageQuery::new().agent(name("other")), false),
             (MessageQuery::new().action(name("other")), false),
             (MessageQuery::new().lane(Priority::Low), false),
-            (MessageQuery::new().older_than(minute).younger_than(minute), true),
+            (
+                MessageQuery::new().older_than(minute).younger_than(minute),
+                true,
+            ),
             (MessageQuery::new().older_than(minute * 2), false),
             (MessageQuery::new().younger_than(minute / 2), false),
             (MessageQuery::new().state(MessageState::Dead), false),
-            (MessageQuery::new().state(MessageState::Dead).state(MessageState::Queued), true),
+            (
+                MessageQuery::new()
+                    .state(MessageState::Dead)
+                    .state(MessageState::Queued),
+                true,
+            ),
             (MessageQuery::new().id("1").id("2"), true),
             (MessageQuery::new().id("2"), false),
         ];

@@ -9,10 +9,7 @@ use async_nats::{
     Message,
     client::Request,
     jetstream::{
-        self, ErrorCode,
-        message::StreamMessage,
-        response::Response,
-        stream::RawMessageErrorKind,
+        self, ErrorCode, message::StreamMessage, response::Response, stream::RawMessageErrorKind,
     },
 };
 use futures_util::{StreamExt, future};
@@ -40,7 +37,9 @@ pub(crate) struct ReadError {
 
 impl ReadError {
     pub(crate) fn new(reason: impl std::fmt::Display) -> Self {
-        Self { reason: reason.to_string() }
+        Self {
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -74,7 +73,9 @@ impl StreamState {
             last_seq: u64,
             messages: u64,
         }
-        let info: Info = ask(client, format!("STREAM.INFO.{stream}"), &json!({})).await?.map_err(ReadError::new)?;
+        let info: Info = ask(client, format!("STREAM.INFO.{stream}"), &json!({}))
+            .await?
+            .map_err(ReadError::new)?;
         let now = OffsetDateTime::parse(&info.ts, &Rfc3339).map_err(ReadError::new)?;
         Ok(Self {
             first_sequence: info.state.first_seq,
@@ -97,7 +98,11 @@ pub(crate) async fn ask<T: serde::de::DeserializeOwned>(
     subject: String,
     request: &serde_json::Value,
 ) -> Result<Result<T, jetstream::Error>, ReadError> {
-    let response: Response<T> = client.jetstream().request(subject, request).await.map_err(ReadError::new)?;
+    let response: Response<T> = client
+        .jetstream()
+        .request(subject, request)
+        .await
+        .map_err(ReadError::new)?;
     Ok(match response {
         Response::Ok(value) => Ok(value),
         Response::Err { error } => Err(error),
@@ -115,15 +120,41 @@ pub(crate) struct StreamReader<'a> {
     filter: String,
     next: u64,
     state: StreamState,
+    /// Where there are direct gets: begin with what was stored at or after this time.
+    since: Option<String>,
     width: u64,
     read: VecDeque<StreamMessage>,
 }
 
 impl<'a> StreamReader<'a> {
     /// Begins at the sequence `from`.
-    pub(crate) fn new(client: &'a Client, stream: String, filter: String, from: u64, state: StreamState) -> Self {
+    pub(crate) fn new(
+        client: &'a Client,
+        stream: String,
+        filter: String,
+        from: u64,
+        state: StreamState,
+    ) -> Self {
         let next = from.max(state.first_sequence);
-        Self { client, stream, filter, next, state, width: 1, read: VecDeque::new() }
+        Self {
+            client,
+            stream,
+            filter,
+            next,
+            state,
+            since: None,
+            width: 1,
+            read: VecDeque::new(),
+        }
+    }
+
+    /// Leaves out what was stored longer ago. A stream without direct gets is read from its beginning all the same.
+    pub(crate) fn younger_than(mut self, age: Duration) -> Self {
+        let since_ms =
+            self.state.now_ms - i64::try_from(age.as_millis()).unwrap_or(self.state.now_ms);
+        let since = OffsetDateTime::from_unix_timestamp_nanos(i128::from(since_ms) * 1_000_000);
+        self.since = since.ok().and_then(|since| since.format(&Rfc3339).ok());
+        self
     }
 
     /// The next message, or `None` at the end.
@@ -133,8 +164,13 @@ impl<'a> StreamReader<'a> {
                 true => self.direct_batch().await?,
                 false => self.pipelined_gets().await?,
             };
-            self.next = read.last().map_or(u64::MAX, |last| last.sequence.saturating_add(1));
-            self.read = read.into_iter().filter(|message| message.sequence <= self.state.last_sequence).collect();
+            self.next = read
+                .last()
+                .map_or(u64::MAX, |last| last.sequence.saturating_add(1));
+            self.read = read
+                .into_iter()
+                .filter(|message| message.sequence <= self.state.last_sequence)
+                .collect();
         }
         Ok(self.read.pop_front())
     }
@@ -142,11 +178,23 @@ impl<'a> StreamReader<'a> {
     /// Asks for the messages at or after each of a row of sequences. Where the row is dense each get finds another
     /// message and the next row is longer; over gaps many gets find the same one and the next row is shorter.
     async fn pipelined_gets(&mut self) -> Result<Vec<StreamMessage>, ReadError> {
-        let stream = self.client.jetstream().get_stream_no_info(&self.stream).await.map_err(ReadError::new)?;
-        let last = self.next.saturating_add(self.width - 1).min(self.state.last_sequence);
+        let stream = self
+            .client
+            .jetstream()
+            .get_stream_no_info(&self.stream)
+            .await
+            .map_err(ReadError::new)?;
+        let last = self
+            .next
+            .saturating_add(self.width - 1)
+            .min(self.state.last_sequence);
         let asked = last - self.next + 1;
         let gets = (self.next..=last).map(|sequence| {
-            let get = stream.raw_message_builder().sequence(sequence).next_by_subject(self.filter.as_str()).send();
+            let get = stream
+                .raw_message_builder()
+                .sequence(sequence)
+                .next_by_subject(self.filter.as_str())
+                .send();
             async {
                 match get.await {
                     Ok(message) => Ok(Some(message)),
@@ -166,17 +214,32 @@ impl<'a> StreamReader<'a> {
         Ok(found)
     }
 
-    async fn direct_batch(&self) -> Result<Vec<StreamMessage>, ReadError> {
+    async fn direct_batch(&mut self) -> Result<Vec<StreamMessage>, ReadError> {
         let nats = self.client.nats();
         let inbox = nats.new_inbox();
-        let mut answers = nats.subscribe(inbox.clone()).await.map_err(ReadError::new)?;
-        let request = json!({ "batch": DIRECT_BATCH, "seq": self.next, "next_by_subj": self.filter });
-        let request = Request::new().payload(request.to_string().into()).inbox(inbox);
+        let mut answers = nats
+            .subscribe(inbox.clone())
+            .await
+            .map_err(ReadError::new)?;
+        let mut request = json!({ "batch": DIRECT_BATCH, "next_by_subj": self.filter });
+        match self.since.take() {
+            Some(since) => request["start_time"] = since.into(),
+            None => request["seq"] = self.next.into(),
+        }
+        let request = Request::new()
+            .payload(request.to_string().into())
+            .inbox(inbox);
         let subject = format!("DIRECT.GET.{}", self.stream);
-        self.client.jetstream().send_request(subject, request).await.map_err(ReadError::new)?;
+        self.client
+            .jetstream()
+            .send_request(subject, request)
+            .await
+            .map_err(ReadError::new)?;
         let mut found = Vec::new();
         loop {
-            let answer = tokio::time::timeout(SILENCE, answers.next()).await.map_err(|_| silent())?;
+            let answer = tokio::time::timeout(SILENCE, answers.next())
+                .await
+                .map_err(|_| silent())?;
             match read_answer(answer.ok_or_else(silent)?)? {
                 Some(message) => found.push(message),
                 None => return Ok(found),
@@ -190,8 +253,12 @@ fn read_answer(answer: Message) -> Result<Option<StreamMessage>, ReadError> {
     match answer.status.map(|status| status.as_u16()) {
         // The end of a batch, and a batch without messages.
         Some(204 | 404) => Ok(None),
-        Some(status) => Err(ReadError::new(format!("the server answered with status {status}"))),
-        None => StreamMessage::try_from(answer).map(Some).map_err(ReadError::new),
+        Some(status) => Err(ReadError::new(format!(
+            "the server answered with status {status}"
+        ))),
+        None => StreamMessage::try_from(answer)
+            .map(Some)
+            .map_err(ReadError::new),
     }
 }
 

@@ -92,8 +92,20 @@ mod tests {
         }
         let _ = counters.count(Verb::Recover, Err::<(), _>(()));
         let stats = counters.snapshot();
-        assert_eq!(stats.saved, Count { succeeded: 2, failed: 1 });
-        assert_eq!(stats.recovered, Count { succeeded: 0, failed: 1 });
+        assert_eq!(
+            stats.saved,
+            Count {
+                succeeded: 2,
+                failed: 1
+            }
+        );
+        assert_eq!(
+            stats.recovered,
+            Count {
+                succeeded: 0,
+                failed: 1
+            }
+        );
         assert_eq!(stats.loaded, Count::default());
     }
 }

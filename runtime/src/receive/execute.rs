@@ -80,8 +80,17 @@ impl Invocation {
 
 impl Shared {
     /// Takes a message through to its end.
-    pub(super) async fn process(self: &Arc<Self>, inbound: Inbound, mut slot: Slot) {
-        let command = match inbound.decode(self) {
+    pub(super) async fn process(self: &Arc<Self>, mut inbound: Inbound, mut slot: Slot) {
+        let fetched = inbound.fetch(self).await;
+        let decoded = match fetched {
+            Ok(()) => inbound.decode(self),
+            Err(error) if error.is_temporary() && inbound.lease.is_some() => {
+                tracing::warn!(%error, "the body of a command cannot be fetched, the command stays queued");
+                return;
+            }
+            Err(error) => Err(inbound.undecodable(self, error.to_mcp_error())),
+        };
+        let command = match decoded {
             Ok(command) => Arc::new(command),
             Err(undecodable) => {
                 let answerer = inbound.answerer(self, &undecodable.command_id, 1);

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use async_nats::Message;
+use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::{
     message::{Answerer, Command, CommandSubject, Format, McpError, Raw, code},
+    payload::{self, PayloadError},
     trace::TraceContext,
 };
 
@@ -22,6 +24,8 @@ pub(super) const MAX_DEATHS: u64 = 5;
 /// A message as it came, with what is needed to settle it.
 pub(super) struct Inbound {
     pub(super) message: Message,
+    /// The body: the message's own, or what it claims.
+    pub(super) body: Bytes,
     pub(super) info: DeliveryInfo,
     pub(super) format: Format,
     /// `None` for realtime commands, which nobody will deliver again.
@@ -39,13 +43,20 @@ impl Inbound {
     pub(super) fn new(message: Message, info: DeliveryInfo, lease: Option<Lease>) -> Self {
         // An unknown content type is reported when the body is read; what can be answered is in msgpack.
         let format = Format::of_message(&message).unwrap_or_default();
-        Self { message, info, format, lease }
+        Self { body: message.payload.clone(), message, info, format, lease }
+    }
+
+    /// Fetches a body that was too large for its message.
+    pub(super) async fn fetch(&mut self, shared: &Shared) -> Result<(), PayloadError> {
+        let claimed = payload::check_out(&shared.client, self.message.headers.as_ref(), &self.message.payload).await?;
+        self.body = claimed.unwrap_or_else(|| self.message.payload.clone());
+        Ok(())
     }
 
     /// Reads the command.
     pub(super) fn decode(&self, shared: &Shared) -> Result<Command, Undecodable> {
         let command = Format::of_message(&self.message)
-            .and_then(|format| Command::decode(format, &self.message.payload));
+            .and_then(|format| Command::decode(format, &self.body));
         let mut command = command.map_err(|error| {
             let field = error.field().map(str::to_owned);
             let error = McpError::permanent(code::INVALID_MESSAGE)
@@ -148,8 +159,8 @@ impl Inbound {
         }
     }
 
-    fn undecodable(&self, shared: &Shared, error: McpError) -> Undecodable {
-        let salvaged: Salvaged = self.format.decode_prefix(&self.message.payload).unwrap_or_default();
+    pub(super) fn undecodable(&self, shared: &Shared, error: McpError) -> Undecodable {
+        let salvaged: Salvaged = self.format.decode_prefix(&self.body).unwrap_or_default();
         let text = |raw: Option<Raw>| raw.and_then(|raw| raw.decode::<String>().ok());
         let reply_to = text(salvaged.reply_to)
             .or_else(|| self.lease.is_none().then(|| self.message.reply.as_ref().map(ToString::to_string)).flatten())

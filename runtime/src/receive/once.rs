@@ -6,7 +6,7 @@ use rand::Rng;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
-    message::{Command, McpError, Recovery, Reply, RetryPolicy, code},
+    message::{Command, McpError, Recovery, Reply, RetryPolicy, code, new_message_id},
     outcome::{Boarding, Found, OutcomeError, OutcomeKey, OutcomeRecord, OutcomeState, Reservation},
 };
 
@@ -250,6 +250,8 @@ impl Shared {
     fn replay(&self, inbound: &Inbound, command: &Command, record: &OutcomeRecord) -> Verdict {
         let Some(stored) = &record.response else { return Verdict::Abandon };
         let mut frame = stored.clone();
+        // A message of its own: a large one would otherwise claim the object of the first.
+        frame.id = new_message_id();
         frame.command_id.clone_from(&command.id);
         frame.attempt = command.attempt;
         frame.replayed = true;

@@ -1,10 +1,12 @@
 //! What becomes of a command after its handler: the answer first, the acknowledgement last.
 
 use async_nats::HeaderMap;
+use bytes::Bytes;
 
 use crate::{
     dead_letter::{Autopsy, DeadLetter},
-    message::{Answerer, Command, Format, McpError, Reply, code},
+    message::{Answerer, Command, Format, McpError, Reply, Status, code},
+    payload,
 };
 
 use super::{
@@ -57,7 +59,7 @@ impl Shared {
             self.answer(&reply_to, inbound.format, answerer.response(Err(error.clone()))).await;
         }
         let Some(lease) = inbound.lease else { return };
-        let autopsy = Autopsy { reason: code::INVALID_MESSAGE.to_owned(), attempts: 1, errors: vec![error] };
+        let autopsy = Autopsy { reason: error.code.clone(), attempts: 1, errors: vec![error] };
         match DeadLetter::of(&inbound.message, &inbound.info, autopsy).store(&self.client).await {
             Ok(()) => lease.terminate().await,
             Err(error) => tracing::error!(%error, "a dead letter could not be stored, the message stays queued"),
@@ -66,34 +68,29 @@ impl Shared {
 
     /// Publishes a reply frame in the format of its command.
     pub(super) async fn answer(&self, reply_to: &str, format: Format, frame: Reply) {
-        let limit = self.client.nats().max_payload().saturating_sub(1024);
-        let (format, body) = match encode(format, &frame) {
-            Ok((format, body)) if body.len() <= limit => (format, body),
-            Ok((format, body)) => {
-                let error = McpError::permanent(code::PAYLOAD_TOO_LARGE)
-                    .message(format!("the result of {} bytes is over the limit of {limit} bytes", body.len()));
-                let Ok(refusal) = encode(format, &instead(frame, error)) else { return };
-                refusal
-            }
-            Err(error) => {
-                let error = McpError::permanent(code::INTERNAL).message(error.to_string());
-                let Ok(refusal) = encode(format, &instead(frame, error)) else { return };
-                refusal
-            }
-        };
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", format.content_type());
+        let body = match self.reply_body(format, &frame, &mut headers).await {
+            Ok(body) => body,
+            Err(error) => {
+                let refusal = instead(frame, error);
+                // An error is small and has nothing that JSON could not hold.
+                let Ok(body) = format.encode(&refusal) else { return };
+                body
+            }
+        };
         if let Err(error) = self.client.nats().publish_with_headers(reply_to.to_owned(), headers, body).await {
             tracing::warn!(%error, "a reply could not be sent");
         }
     }
-}
 
-/// JSON cannot hold everything that msgpack can: such a result is answered as an error, not dropped.
-fn encode(format: Format, frame: &Reply) -> Result<(Format, bytes::Bytes), crate::message::EncodeError> {
-    format.encode(frame).map(|body| (format, body))
+    async fn reply_body(&self, format: Format, frame: &Reply, headers: &mut HeaderMap) -> Result<Bytes, McpError> {
+        // JSON cannot hold everything that msgpack can: such a result is answered as an error, not dropped.
+        let body = format.encode(frame).map_err(|error| McpError::permanent(code::INTERNAL).message(error.to_string()))?;
+        payload::check_in(&self.client, &frame.id, body, headers).await.map_err(|error| error.to_mcp_error())
+    }
 }
 
 fn instead(frame: Reply, error: McpError) -> Reply {
-    Reply { status: Some(crate::message::Status::Error), result: None, error: Some(error), ..frame }
+    Reply { status: Some(Status::Error), result: None, error: Some(error), ..frame }
 }

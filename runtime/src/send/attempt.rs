@@ -11,7 +11,8 @@ use tokio::{
 use crate::{
     client::Client,
     error::SendError,
-    message::{Command, Format, Progress, Reply},
+    message::{Command, DecodeError, Format, Progress, Reply},
+    payload::{self, PayloadError},
     replies::{Answer, Expected},
     store::{self, Outgoing, StoreError},
     trace::TraceContext,
@@ -53,7 +54,7 @@ impl Attempt<'_> {
     async fn durable(&self, mut expected: Expected, on_progress: &Option<OnProgress>) -> Result<Reply, SendError> {
         let command = &*self.command;
         let subject = self.client.namespace().command(&command.target, command.priority, &command.action);
-        let outgoing = self.outgoing(subject)?;
+        let outgoing = self.outgoing(subject).await?;
         let publish_by = self.deadline.min(Instant::now() + LONGEST_PUBLISH);
         let storing = store::store(self.client.nats(), &outgoing, publish_by);
         tokio::pin!(storing);
@@ -63,7 +64,7 @@ impl Attempt<'_> {
                 // In this order: all progress is reported before the response ends the wait.
                 biased;
                 progress = next_progress(&mut expected.progress) => report(&progress, on_progress),
-                answer = &mut expected.response => return self.read(answer),
+                answer = &mut expected.response => return self.read(answer).await,
                 // The reply may overtake the acknowledgement, which is then of no interest.
                 outcome = &mut storing, if !stored => {
                     outcome.map_err(store_error)?;
@@ -77,7 +78,7 @@ impl Attempt<'_> {
     async fn realtime(&self, mut expected: Expected, on_progress: &Option<OnProgress>) -> Result<Reply, SendError> {
         let command = &*self.command;
         let subject = self.client.namespace().realtime(&command.target, &command.action);
-        let outgoing = self.outgoing(subject)?;
+        let outgoing = self.outgoing(subject).await?;
         let reply_to = command.reply_to.clone().expect("every sent command names its reply subject");
         // As the message's own reply subject it also lets the server say that nobody listens.
         let publishing =
@@ -92,28 +93,46 @@ impl Attempt<'_> {
                 // In this order: all progress is reported before the response ends the wait.
                 biased;
                 progress = next_progress(&mut expected.progress) => report(&progress, on_progress),
-                answer = &mut expected.response => return self.read(answer),
+                answer = &mut expected.response => return self.read(answer).await,
                 () = sleep_until(self.deadline) => return Err(self.timed_out(false)),
             }
         }
     }
 
-    fn outgoing(&self, subject: String) -> Result<Outgoing, SendError> {
-        let mut outgoing = outgoing(subject, self.command, self.trace)?;
+    async fn outgoing(&self, subject: String) -> Result<Outgoing, SendError> {
+        let composing = outgoing(self.client, subject, self.command, self.trace);
+        let Ok(composed) = timeout_at(self.deadline, composing).await else { return Err(self.timed_out(false)) };
+        let mut outgoing = composed?;
         if let Some(instance) = self.not_instance {
             outgoing.headers.insert("Mcp-Not-Instance", instance);
         }
         Ok(outgoing)
     }
 
-    fn read(&self, answer: Result<Answer, oneshot::error::RecvError>) -> Result<Reply, SendError> {
+    async fn read(&self, answer: Result<Answer, oneshot::error::RecvError>) -> Result<Reply, SendError> {
         match answer {
             Ok(Answer::Response(reply)) => Ok(*reply),
+            Ok(Answer::Claimed(message)) => match timeout_at(self.deadline, self.claimed(&message)).await {
+                Ok(reply) => reply,
+                Err(_) => Err(self.timed_out(true)),
+            },
             Ok(Answer::NobodyListens) => {
                 Err(SendError::NobodyListens { target: self.command.target.to_string() })
             }
             Err(_) => Err(SendError::Transport { reason: "the connection is closed".to_owned() }),
         }
+    }
+
+    /// Fetches a reply that was too large for its message.
+    async fn claimed(&self, message: &async_nats::Message) -> Result<Reply, SendError> {
+        let body = payload::check_out(self.client, message.headers.as_ref(), &message.payload).await;
+        let body = body.map_err(payload_error)?.unwrap_or_default();
+        let frame = Format::of_message(message).and_then(|format| format.decode(&body));
+        frame.map_err(|source: DecodeError| SendError::UnexpectedResult {
+            target: self.command.target.to_string(),
+            action: self.command.action.to_string(),
+            source,
+        })
     }
 
     fn timed_out(&self, queued: bool) -> SendError {
@@ -145,6 +164,17 @@ fn report(progress: &Progress, on_progress: &Option<OnProgress>) {
     }
 }
 
+fn payload_error(error: PayloadError) -> SendError {
+    match error {
+        PayloadError::TooLarge { size, limit } => SendError::TooLarge {
+            size: usize::try_from(size).unwrap_or(usize::MAX),
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        },
+        error if error.is_temporary() => SendError::Transport { reason: error.to_string() },
+        error => SendError::Invalid { reason: error.to_string() },
+    }
+}
+
 pub(crate) fn store_error(error: StoreError) -> SendError {
     match error {
         StoreError::TooLarge { size, limit } => SendError::TooLarge { size, limit },
@@ -152,13 +182,24 @@ pub(crate) fn store_error(error: StoreError) -> SendError {
     }
 }
 
-/// The message that carries a command.
-pub(crate) fn outgoing(subject: String, command: &Command, trace: &TraceContext) -> Result<Outgoing, SendError> {
+/// The message that carries a command, or the claim on its body.
+pub(crate) async fn outgoing(
+    client: &Client,
+    subject: String,
+    command: &Command,
+    trace: &TraceContext,
+) -> Result<Outgoing, SendError> {
     let body =
         Format::default().encode(command).map_err(|error| SendError::Invalid { reason: error.to_string() })?;
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", format!("{}.{}", command.id, command.attempt));
     headers.insert("Content-Type", Format::default().content_type());
     trace.inject(&mut headers);
+    // Another attempt has another body: an object is never overwritten.
+    let name = match command.attempt {
+        1 => command.id.clone(),
+        attempt => format!("{}.{attempt}", command.id),
+    };
+    let body = payload::check_in(client, &name, body, &mut headers).await.map_err(payload_error)?;
     Ok(Outgoing { subject, headers, body })
 }

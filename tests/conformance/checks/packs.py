@@ -13,7 +13,7 @@ def pack(env, members, lane="normal"):
     return message
 
 
-@check("reliability")
+@check("packs")
 async def members_of_a_pack_are_answered_each(env):
     for lane in ("normal", "critical"):
         members = [env.command("echo", number, lane=lane, codec=(JSON, MSGPACK)[number % 2]) for number in range(50)]
@@ -23,7 +23,7 @@ async def members_of_a_pack_are_answered_each(env):
         await env.peer.gone(ack.seq)
 
 
-@check("reliability")
+@check("packs")
 async def bad_member_spoils_no_other(env):
     good = [env.command("echo", number) for number in range(4)]
     broken = env.command("echo", {})
@@ -39,7 +39,7 @@ async def bad_member_spoils_no_other(env):
     await env.peer.gone(ack.seq)
 
 
-@check("reliability", timeout=40)
+@check("packs", timeout=40)
 async def pack_larger_than_the_capacity(env):
     capacity = await env.capacity()
     members = [env.command("sleep", {"ms": 100}) for _ in range(min(capacity * 2 + 5, 500))]
@@ -49,7 +49,7 @@ async def pack_larger_than_the_capacity(env):
     await env.peer.gone(ack.seq)
 
 
-@check("reliability")
+@check("packs")
 async def member_of_a_pack_is_retried(env):
     retry = {"max_retries": 2, "base_delay_ms": 200, "max_delay_ms": 400, "jitter": 0.0}
     parameters = {"key": env.unique(), "times": 1, "code": "BUSY_NOW", "category": "TEMPORARY"}
@@ -60,7 +60,7 @@ async def member_of_a_pack_is_retried(env):
     await env.peer.gone(ack.seq)
 
 
-@check("reliability")
+@check("packs")
 async def broken_pack_is_a_dead_letter(env):
     good = env.command("echo", 1)
     for raw in (b"\xc1", encode({"not": "an array"}, MSGPACK), encode([["one"]], MSGPACK), encode([1, 2], MSGPACK)):

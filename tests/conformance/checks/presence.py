@@ -72,7 +72,7 @@ async def clean_stop_purges_the_record(env):
     assert {header: entry.headers.get(header) for header in wanted} == wanted, f"headers are {entry.headers}"
 
 
-@check("presence", timeout=90, needs_mcpctl=True)
+@check("notices", timeout=90, needs_mcpctl=True)
 async def killed_instance_expires_and_is_told_once(env):
     name = env.unique("probe")
     process = await env.start_probe(name)

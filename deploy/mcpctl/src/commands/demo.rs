@@ -57,14 +57,16 @@ pub(crate) async fn run(args: DemoArgs, global: &Global) -> Result<(), Failure> 
         team: Team::default(),
     };
     let made = tokio::select! {
-        made = stage.perform(&args, &studio, &output, work.path(), global) => made,
-        () = signals.next() => Err(Failure::answered("stopped before the video was ready")),
+        made = stage.perform(&args, &studio, &output, work.path(), global) => Some(made),
+        () = signals.next() => None,
     };
     stage.clear().await;
     match made {
-        Ok(film) if global.json => output::json(&json!({ "video": film })),
-        Ok(film) => film.announce(&args.theme),
-        Err(failure) => return Err(keep_logs(failure, work, &stage.team)),
+        Some(Ok(film)) if global.json => output::json(&json!({ "video": film })),
+        Some(Ok(film)) => film.announce(&args.theme),
+        Some(Err(failure)) => return Err(keep_logs(failure, work, &stage.team)),
+        // Whoever stops it knows why, and needs no logs.
+        None => return Err(Failure::answered("stopped before the video was ready")),
     }
     Ok(())
 }

@@ -19,20 +19,26 @@ pub(super) struct Described;
 
 impl Described {
     /// A command in the queue, taken to be queued.
-    pub(super) fn command(raw: StreamMessage, state: &StreamState) -> Option<StoredMessage> {
+    pub(super) fn command(raw: &StreamMessage, state: &StreamState) -> Option<StoredMessage> {
         let subject = raw.subject.to_string();
-        let before = header(&raw.headers, "Mcp-Age-Ms").and_then(|age| age.parse().ok()).unwrap_or_default();
-        let reference = Reference::Queue { sequence: raw.sequence };
-        let mut message = waiting(&raw, &subject, reference, state);
+        let before = header(&raw.headers, "Mcp-Age-Ms")
+            .and_then(|age| age.parse().ok())
+            .unwrap_or_default();
+        let reference = Reference::Queue {
+            sequence: raw.sequence,
+        };
+        let mut message = waiting(raw, &subject, reference, state);
         message.age += Duration::from_millis(before);
         Some(message)
     }
 
     /// A command that is to be delivered later: its own subject only names the agent and the id.
-    pub(super) fn delayed(raw: StreamMessage, state: &StreamState) -> Option<StoredMessage> {
+    pub(super) fn delayed(raw: &StreamMessage, state: &StreamState) -> Option<StoredMessage> {
         let target = header(&raw.headers, "Nats-Schedule-Target")?.to_owned();
-        let reference = Reference::Delayed { sequence: raw.sequence };
-        let mut message = waiting(&raw, &target, reference, state);
+        let reference = Reference::Delayed {
+            sequence: raw.sequence,
+        };
+        let mut message = waiting(raw, &target, reference, state);
         message.subject = raw.subject.to_string();
         if let Some(id) = message.subject.split('.').nth(3) {
             message.id = id.to_owned();
@@ -46,19 +52,27 @@ impl Described {
             return None;
         }
         let key: Vec<&str> = raw.subject.split('.').skip(2).collect();
-        let [agent, action, _hash] = key.as_slice() else { return None };
+        let [agent, action, _hash] = key.as_slice() else {
+            return None;
+        };
         let record: Option<OutcomeRecord> = match raw.headers.get("Mcp-Payload") {
             // Too large for one message: only a result is, and it is done.
             Some(_) => None,
             None => Some(Format::Msgpack.decode(&raw.payload).ok()?),
         };
-        if record.as_ref().is_some_and(|record| record.state != OutcomeState::Done) {
+        if record
+            .as_ref()
+            .is_some_and(|record| record.state != OutcomeState::Done)
+        {
             return None;
         }
         let response = record.as_ref().and_then(|record| record.response.as_ref());
         let stored_at_ms = unix_ms(raw.time);
         Some(StoredMessage {
-            id: record.as_ref().map(|record| record.command_id.clone()).unwrap_or_default(),
+            id: record
+                .as_ref()
+                .map(|record| record.command_id.clone())
+                .unwrap_or_default(),
             agent: (*agent).to_owned(),
             action: (*action).to_owned(),
             lane: None,
@@ -68,7 +82,10 @@ impl Described {
             attempts: response.map_or(1, |response| response.attempt.max(1)),
             size: raw.payload.len(),
             subject: raw.subject.to_string(),
-            reference: Reference::Outcome { key: key.join("."), revision: raw.sequence },
+            reference: Reference::Outcome {
+                key: key.join("."),
+                revision: raw.sequence,
+            },
             error: response.and_then(|response| response.error.clone()),
         })
     }
@@ -87,12 +104,19 @@ impl Described {
             attempts: letter.attempts,
             size: letter.size,
             subject: raw.subject.to_string(),
-            reference: Reference::DeadLetter { sequence: raw.sequence },
+            reference: Reference::DeadLetter {
+                sequence: raw.sequence,
+            },
         })
     }
 }
 
-fn waiting(raw: &StreamMessage, subject: &str, reference: Reference, state: &StreamState) -> StoredMessage {
+fn waiting(
+    raw: &StreamMessage,
+    subject: &str,
+    reference: Reference,
+    state: &StreamState,
+) -> StoredMessage {
     let (id, attempts) = identify(&raw.headers, "Nats-Msg-Id", &raw.payload);
     let (agent, lane, action) = command_parts(subject);
     let stored_at_ms = unix_ms(raw.time);
@@ -115,7 +139,11 @@ fn waiting(raw: &StreamMessage, subject: &str, reference: Reference, state: &Str
 /// Whatever can be said of a subject, also of one that is no command's.
 fn command_parts(subject: &str) -> (String, Option<Priority>, String) {
     if let Some(parsed) = CommandSubject::parse(subject) {
-        return (parsed.agent.to_owned(), parsed.lane, parsed.action.to_owned());
+        return (
+            parsed.agent.to_owned(),
+            parsed.lane,
+            parsed.action.to_owned(),
+        );
     }
     let mut tokens = subject.split('.').skip(2);
     let agent = tokens.next().unwrap_or_default().to_owned();

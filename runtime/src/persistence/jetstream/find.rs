@@ -25,14 +25,20 @@ impl JetStreamPersistence {
 
     /// Removes every copy but the outcome.
     pub(super) async fn remove(&self, id: &str) -> Result<u64, PersistenceError> {
-        let copies = self.remove_from(&[Source::Queue, Source::Delayed, Source::DeadLetters], id).await?;
+        let copies = self
+            .remove_from(&[Source::Queue, Source::Delayed, Source::DeadLetters], id)
+            .await?;
         if copies == 0 && !self.copies(Source::Outcomes, id).await?.is_empty() {
             return Err(PersistenceError::Done { id: id.to_owned() });
         }
         Ok(copies)
     }
 
-    pub(super) async fn remove_from(&self, sources: &[Source], id: &str) -> Result<u64, PersistenceError> {
+    pub(super) async fn remove_from(
+        &self,
+        sources: &[Source],
+        id: &str,
+    ) -> Result<u64, PersistenceError> {
         let mut removed = 0;
         for source in sources {
             for copy in self.copies(*source, id).await? {
@@ -42,7 +48,11 @@ impl JetStreamPersistence {
         Ok(removed)
     }
 
-    async fn copies(&self, source: Source, id: &str) -> Result<Vec<StoredMessage>, PersistenceError> {
+    async fn copies(
+        &self,
+        source: Source,
+        id: &str,
+    ) -> Result<Vec<StoredMessage>, PersistenceError> {
         let failed = |error| server("read", error);
         let query = MessageQuery::new().id(id);
         let mut listing = self.listing(source, &query, 0).await.map_err(failed)?;
@@ -56,18 +66,32 @@ impl JetStreamPersistence {
     }
 
     /// Returns false when it has gone meanwhile.
-    async fn remove_copy(&self, source: Source, copy: &StoredMessage) -> Result<bool, PersistenceError> {
+    async fn remove_copy(
+        &self,
+        source: Source,
+        copy: &StoredMessage,
+    ) -> Result<bool, PersistenceError> {
         let failed = |error: &dyn std::fmt::Display| server("delete", error);
-        let stream = self.client.jetstream().get_stream_no_info(self.stream(source)).await;
+        let stream = self
+            .client
+            .jetstream()
+            .get_stream_no_info(self.stream(source))
+            .await;
         let stream = stream.map_err(|error| failed(&error))?;
         match copy.reference {
             Reference::Delayed { .. } => {
                 // By subject: the schedule goes with its message.
-                let purged = stream.purge().filter(copy.subject.as_str()).await.map_err(|error| failed(&error))?;
+                let purged = stream
+                    .purge()
+                    .filter(copy.subject.as_str())
+                    .await
+                    .map_err(|error| failed(&error))?;
                 Ok(purged.purged > 0)
             }
             Reference::Queue { sequence } | Reference::DeadLetter { sequence } => {
-                delete_message(&stream, sequence).await.map_err(|error| failed(&error))
+                delete_message(&stream, sequence)
+                    .await
+                    .map_err(|error| failed(&error))
             }
             Reference::Outcome { .. } | Reference::Outbox { .. } => Ok(false),
         }
@@ -79,17 +103,23 @@ pub(crate) async fn delete_message(
     stream: &async_nats::jetstream::stream::Stream<()>,
     sequence: u64,
 ) -> Result<bool, async_nats::jetstream::stream::DeleteMessageError> {
-    use async_nats::jetstream::{ErrorCode, stream::DeleteMessageErrorKind};
+    use async_nats::jetstream::stream::DeleteMessageErrorKind;
     match stream.delete_message(sequence).await {
         Ok(deleted) => Ok(deleted),
         Err(error) => match error.kind() {
-            DeleteMessageErrorKind::JetStream(refusal)
-                if refusal.error_code() == ErrorCode::NO_MESSAGE_FOUND
-                    || refusal.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED =>
-            {
-                Ok(false)
-            }
+            DeleteMessageErrorKind::JetStream(refusal) if says_gone(&refusal) => Ok(false),
             _ => Err(error),
         },
+    }
+}
+
+/// A message missing between others has a code of its own. Before the first and behind the last one the server passes
+/// on its store's error under the code for any failure, so that only the text tells.
+fn says_gone(refusal: &async_nats::jetstream::Error) -> bool {
+    use async_nats::jetstream::ErrorCode;
+    match refusal.error_code() {
+        ErrorCode::SEQUENCE_NOT_FOUND | ErrorCode::NO_MESSAGE_FOUND => true,
+        ErrorCode::STREAM_MESSAGE_DELETE_FAILED => refusal.to_string().contains("no message found"),
+        _ => false,
     }
 }

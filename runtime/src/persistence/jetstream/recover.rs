@@ -1,8 +1,11 @@
 //! What an earlier run has left, in numbers.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use async_nats::jetstream::{message::StreamMessage, stream::{RawMessageErrorKind, Stream}};
+use async_nats::jetstream::{
+    message::StreamMessage,
+    stream::{RawMessageErrorKind, Stream},
+};
 use futures_util::TryStreamExt;
 
 use crate::{
@@ -14,19 +17,38 @@ use crate::{
 
 use super::{JetStreamPersistence, ReadError, Source, StreamReader, StreamState, server};
 
+/// Reservations are renewed every few seconds: older records are none. Leaves room for other implementations' leases.
+const LONGEST_LEASE: Duration = Duration::from_secs(60);
+
 impl JetStreamPersistence {
     pub(super) async fn left_behind(&self) -> Result<Recovered, PersistenceError> {
         let counted = async {
             let mut left = Recovered::default();
             self.count_queue(&mut left).await?;
-            left.dead = StreamState::fetch(&self.client, &self.stream(Source::DeadLetters)).await?.messages;
+            left.dead = StreamState::fetch(&self.client, &self.stream(Source::DeadLetters))
+                .await?
+                .messages;
             self.count_reservations(&mut left).await?;
             Ok::<_, ReadError>(left)
         };
         let left = counted.await.map_err(|error| server("count", error))?;
         if left != Recovered::default() {
-            let Recovered { queued, in_flight, dead, reservations, orphaned, .. } = left;
-            tracing::info!(queued, in_flight, dead, reservations, orphaned, "found what an earlier run has left");
+            let Recovered {
+                queued,
+                in_flight,
+                dead,
+                reservations,
+                orphaned,
+                ..
+            } = left;
+            tracing::info!(
+                queued,
+                in_flight,
+                dead,
+                reservations,
+                orphaned,
+                "found what an earlier run has left"
+            );
         }
         Ok(left)
     }
@@ -35,7 +57,12 @@ impl JetStreamPersistence {
     async fn count_queue(&self, left: &mut Recovered) -> Result<(), ReadError> {
         let name = self.stream(Source::Queue);
         let state = StreamState::fetch(&self.client, &name).await?;
-        let stream = self.client.jetstream().get_stream_no_info(name).await.map_err(ReadError::new)?;
+        let stream = self
+            .client
+            .jetstream()
+            .get_stream_no_info(name)
+            .await
+            .map_err(ReadError::new)?;
         let mut consumers = stream.consumers();
         while let Some(consumer) = consumers.try_next().await.map_err(ReadError::new)? {
             left.in_flight += consumer.num_ack_pending as u64;
@@ -49,10 +76,13 @@ impl JetStreamPersistence {
         let name = self.stream(Source::Outcomes);
         let state = StreamState::fetch(&self.client, &name).await?;
         let filter = self.filter(Source::Outcomes, &MessageQuery::new());
-        let mut records = StreamReader::new(&self.client, name, filter, 0, state);
+        let mut records =
+            StreamReader::new(&self.client, name, filter, 0, state).younger_than(LONGEST_LEASE);
         let mut presence = Presence::new(&self.client).await?;
         while let Some(raw) = records.next().await? {
-            let Some((agent, instance)) = reservation(&raw) else { continue };
+            let Some((agent, instance)) = reservation(&raw) else {
+                continue;
+            };
             left.reservations += 1;
             left.orphaned += u64::from(!presence.is_alive(&agent, &instance).await?);
         }
@@ -80,8 +110,16 @@ struct Presence {
 impl Presence {
     async fn new(client: &Client) -> Result<Self, ReadError> {
         let bucket = client.namespace().agents_bucket();
-        let stream = client.jetstream().get_stream_no_info(format!("KV_{bucket}")).await.map_err(ReadError::new)?;
-        Ok(Self { bucket, stream, known: HashMap::new() })
+        let stream = client
+            .jetstream()
+            .get_stream_no_info(format!("KV_{bucket}"))
+            .await
+            .map_err(ReadError::new)?;
+        Ok(Self {
+            bucket,
+            stream,
+            known: HashMap::new(),
+        })
     }
 
     /// By the record itself, not a marker that it left; the leader is asked, so the answer is fresh.
@@ -91,7 +129,10 @@ impl Presence {
             return Ok(*alive);
         }
         let alive = match Token::new(instance) {
-            Ok(instance) => self.look_up(format!("$KV.{}.{agent}.{}", self.bucket, instance.as_str())).await?,
+            Ok(instance) => {
+                self.look_up(format!("$KV.{}.{agent}.{}", self.bucket, instance.as_str()))
+                    .await?
+            }
             Err(_) => false,
         };
         self.known.insert(id, alive);
@@ -99,7 +140,13 @@ impl Presence {
     }
 
     async fn look_up(&self, subject: String) -> Result<bool, ReadError> {
-        match self.stream.raw_message_builder().last_by_subject(subject).send().await {
+        match self
+            .stream
+            .raw_message_builder()
+            .last_by_subject(subject)
+            .send()
+            .await
+        {
             Ok(record) => Ok(record.headers.get("KV-Operation").is_none()
                 && record.headers.get("Nats-Marker-Reason").is_none()),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),

@@ -126,12 +126,10 @@ impl Film {
         ));
         output::line("");
         let mcpctl = output::program();
+        let other = if theme == "ocean" { "desert" } else { "ocean" };
         output::line("Try next:");
         output::hints(&[
-            (
-                format!("{mcpctl} demo --theme ocean"),
-                "another video; also `make demo THEME=\"ocean\"`",
-            ),
+            (format!("{mcpctl} demo --theme {other}"), "another video"),
             (format!("{mcpctl} new greeter"), "an agent of your own"),
             (format!("{mcpctl} dev"), "a server for it"),
         ]);

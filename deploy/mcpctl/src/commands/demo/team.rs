@@ -33,7 +33,10 @@ const TEAM: [(&str, usize); 5] = [
 /// How long the agents may take to be there; on a busy machine seven processes need a second or two.
 const ARRIVAL: Duration = Duration::from_secs(60);
 
-/// How long a dismissed agent may take to finish.
+/// How long a dismissed agent lets its work go on, which nobody waits for any more.
+const GRACE: &str = "500ms";
+
+/// How long a dismissed agent may take to end. Above the grace: a killed one cannot clear away its files.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Lines of a log that are shown when something went wrong.
@@ -93,7 +96,8 @@ impl Team {
                 command
                     .arg(agent)
                     .env("MCP_NATS_URL", url)
-                    .env("MCP_NAMESPACE", namespace);
+                    .env("MCP_NAMESPACE", namespace)
+                    .env("MCP_DRAIN_GRACE", GRACE);
                 command
                     .stdin(Stdio::null())
                     .stdout(file)
