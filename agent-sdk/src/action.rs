@@ -35,7 +35,11 @@ impl<P, R> Action<P, R> {
     /// Names an action. The names are checked when an agent serves or a caller calls it.
     #[must_use]
     pub const fn new(agent: &'static str, action: &'static str) -> Self {
-        Self { agent, action, types: PhantomData }
+        Self {
+            agent,
+            action,
+            types: PhantomData,
+        }
     }
 
     /// The agent that serves it.

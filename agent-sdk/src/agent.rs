@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use mcp_runtime::{Client, Config, ConfigError, InvalidName, Name, WorkerConfig, env_duration, env_parsed};
+use mcp_runtime::{
+    Client, Config, ConfigError, InvalidName, Name, WorkerConfig, env_duration, env_parsed,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -62,7 +64,11 @@ impl<S: Send + Sync + 'static> Agent<S> {
     pub fn with_state(name: &str, state: S) -> Self {
         Self {
             name: name.to_owned(),
-            actions: Actions { state: Arc::new(state), names: Vec::new(), handlers: HashMap::new() },
+            actions: Actions {
+                state: Arc::new(state),
+                names: Vec::new(),
+                handlers: HashMap::new(),
+            },
             subscriptions: Vec::new(),
             version: None,
             capacity: None,
@@ -81,13 +87,18 @@ impl<S: Send + Sync + 'static> Agent<S> {
     {
         match Name::new(action) {
             Err(error) => self.mistakes.push(format!("action {error}")),
-            Ok(_) if action == "pack" => self.mistakes.push("the action name `pack` is reserved".to_owned()),
+            Ok(_) if action == "pack" => self
+                .mistakes
+                .push("the action name `pack` is reserved".to_owned()),
             Ok(_) if self.actions.handlers.contains_key(action) => {
-                self.mistakes.push(format!("the action `{action}` has two handlers"));
+                self.mistakes
+                    .push(format!("the action `{action}` has two handlers"));
             }
             Ok(_) => {
                 self.actions.names.push(action.to_owned());
-                self.actions.handlers.insert(action.to_owned(), boxed(handler));
+                self.actions
+                    .handlers
+                    .insert(action.to_owned(), boxed(handler));
             }
         }
         self
@@ -101,8 +112,12 @@ impl<S: Send + Sync + 'static> Agent<S> {
         F: HandlerFunction<S, P, R>,
     {
         if action.agent() != self.name {
-            let mistake =
-                format!("the action `{}` belongs to `{}`, not to `{}`", action.name(), action.agent(), self.name);
+            let mistake = format!(
+                "the action `{}` belongs to `{}`, not to `{}`",
+                action.name(),
+                action.agent(),
+                self.name
+            );
             self.mistakes.push(mistake);
         }
         self.on(action.name(), handler)
@@ -123,7 +138,8 @@ impl<S: Send + Sync + 'static> Agent<S> {
         D: DeserializeOwned + Send + 'static,
         F: EventFunction<S, D>,
     {
-        self.subscriptions.push((subscription, boxed_event(handler)));
+        self.subscriptions
+            .push((subscription, boxed_event(handler)));
         self
     }
 
@@ -185,8 +201,12 @@ impl<S: Send + Sync + 'static> Agent<S> {
     fn with_environment(mut self) -> Result<Self, ConfigError> {
         let capacity = env_parsed("MCP_AGENT_CAPACITY", "a number from 1 up")?;
         self.capacity = self.capacity.or(capacity);
-        self.version = self.version.or_else(|| std::env::var("MCP_AGENT_VERSION").ok());
-        self.heartbeat_interval = self.heartbeat_interval.or(env_duration("MCP_HEARTBEAT_INTERVAL")?);
+        self.version = self
+            .version
+            .or_else(|| std::env::var("MCP_AGENT_VERSION").ok());
+        self.heartbeat_interval = self
+            .heartbeat_interval
+            .or(env_duration("MCP_HEARTBEAT_INTERVAL")?);
         self.drain_grace = self.drain_grace.or(env_duration("MCP_DRAIN_GRACE")?);
         Ok(self)
     }
@@ -208,18 +228,29 @@ impl<S: Send + Sync + 'static> Agent<S> {
         if self.capacity == Some(0) {
             mistakes.push("the capacity must be at least 1".to_owned());
         }
-        if self.heartbeat_interval.is_some_and(|interval| interval < Duration::from_millis(100)) {
+        if self
+            .heartbeat_interval
+            .is_some_and(|interval| interval < Duration::from_millis(100))
+        {
             mistakes.push("the heartbeat interval must be at least 100 ms".to_owned());
         }
         let (Some(name), true) = (name, mistakes.is_empty()) else {
-            return Err(Error::Agent { name: self.name, mistakes: mistakes.join("; ") });
+            return Err(Error::Agent {
+                name: self.name,
+                mistakes: mistakes.join("; "),
+            });
         };
         let mut worker = WorkerConfig::new(name);
         worker.version = self.version.unwrap_or(worker.version);
         worker.capacity = self.capacity.unwrap_or(worker.capacity);
         worker.heartbeat_interval = self.heartbeat_interval.unwrap_or(worker.heartbeat_interval);
         let drain_grace = self.drain_grace.unwrap_or(DRAIN_GRACE);
-        Ok(CheckedAgent { worker, actions: self.actions, subscriptions, drain_grace })
+        Ok(CheckedAgent {
+            worker,
+            actions: self.actions,
+            subscriptions,
+            drain_grace,
+        })
     }
 }
 
@@ -227,14 +258,17 @@ impl<S: Send + Sync + 'static> Agent<S> {
 pub(crate) struct CheckedAgent<S> {
     pub(crate) worker: WorkerConfig,
     pub(crate) actions: Actions<S>,
-    pub(crate) subscriptions: Vec<(mcp_runtime::EventSubscriptionConfig, host::EventHandlerOf<S>)>,
+    pub(crate) subscriptions: Vec<(
+        mcp_runtime::EventSubscriptionConfig,
+        host::EventHandlerOf<S>,
+    )>,
     pub(crate) drain_grace: Duration,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::McpError;
+    use crate::{Context, McpError};
 
     async fn nothing(_: Context, _: ()) -> Result<(), McpError> {
         Ok(())
@@ -243,9 +277,24 @@ mod tests {
     #[test]
     fn mistakes_are_all_reported_at_once() {
         const OTHER: Action<(), ()> = Action::new("other", "act");
-        let agent = Agent::new("Bad Name").on("pack", nothing).on("a", nothing).on("a", nothing).handle(OTHER, nothing);
-        let text = agent.capacity(0).checked().err().map(|error| error.to_string()).unwrap_or_default();
-        for part in ["Bad Name", "`pack` is reserved", "two handlers", "belongs to `other`", "at least 1"] {
+        let agent = Agent::new("Bad Name")
+            .on("pack", nothing)
+            .on("a", nothing)
+            .on("a", nothing)
+            .handle(OTHER, nothing);
+        let text = agent
+            .capacity(0)
+            .checked()
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        for part in [
+            "Bad Name",
+            "`pack` is reserved",
+            "two handlers",
+            "belongs to `other`",
+            "at least 1",
+        ] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
     }

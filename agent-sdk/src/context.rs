@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use mcp_runtime::{
-    Client, EventDelivery, Invocation, Name, Priority, Progress, PublishError, Raw, SendCommand, SubmitCommand,
-    Token, TraceContext,
+    Client, EventDelivery, Invocation, Name, Priority, Progress, PublishError, Raw, SendCommand,
+    SubmitCommand, Token, TraceContext,
 };
 use serde::Serialize;
 use tokio::time::Instant;
@@ -56,10 +56,18 @@ impl<S> Context<S> {
             trace: invocation.trace.clone(),
             invocation: Some(invocation),
         };
-        Self { inner: Arc::new(inner), state }
+        Self {
+            inner: Arc::new(inner),
+            state,
+        }
     }
 
-    pub(crate) fn of_event(delivery: &EventDelivery, client: Client, instance: Token, state: Arc<S>) -> Self {
+    pub(crate) fn of_event(
+        delivery: &EventDelivery,
+        client: Client,
+        instance: Token,
+        state: Arc<S>,
+    ) -> Self {
         let event = &delivery.event;
         let inner = Inner {
             client,
@@ -75,7 +83,10 @@ impl<S> Context<S> {
             trace: delivery.trace.clone(),
             invocation: None,
         };
-        Self { inner: Arc::new(inner), state }
+        Self {
+            inner: Arc::new(inner),
+            state,
+        }
     }
 
     /// The agent's state.
@@ -141,7 +152,9 @@ impl<S> Context<S> {
     /// What is left until the deadline.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
-        self.inner.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.inner
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Waits until the work is to stop: the command was cancelled, its lease is lost, or the agent's
@@ -164,7 +177,12 @@ impl<S> Context<S> {
     }
 
     /// Sends a command and waits for its result; see [`Client::send_command`].
-    pub fn send_command<R>(&self, target: &str, action: &str, parameters: impl Serialize) -> SendCommand<R> {
+    pub fn send_command<R>(
+        &self,
+        target: &str,
+        action: &str,
+        parameters: impl Serialize,
+    ) -> SendCommand<R> {
         let command = self
             .inner
             .client
@@ -178,7 +196,12 @@ impl<S> Context<S> {
     }
 
     /// Hands a command over: done once it is stored; see [`Client::submit_command`].
-    pub fn submit_command(&self, target: &str, action: &str, parameters: impl Serialize) -> SubmitCommand {
+    pub fn submit_command(
+        &self,
+        target: &str,
+        action: &str,
+        parameters: impl Serialize,
+    ) -> SubmitCommand {
         let command = self
             .inner
             .client
@@ -196,7 +219,10 @@ impl<S> Context<S> {
     pub fn idempotency(&self) -> Option<Idempotency<'_>> {
         let invocation = self.inner.invocation.as_ref()?;
         let key = invocation.command.idempotency_key.as_deref()?;
-        Some(Idempotency { key, fence: invocation.fence? })
+        Some(Idempotency {
+            key,
+            fence: invocation.fence?,
+        })
     }
 
     /// Calls a typed action; otherwise as [`Context::send_command`].
@@ -213,7 +239,9 @@ impl<S> Context<S> {
         let name = Name::new(event).map_err(|error| invalid(error.to_string()))?;
         let data = Raw::encode(&data).map_err(|error| invalid(error.to_string()))?;
         let mut event = mcp_runtime::Event::new(self.inner.client.name().clone(), name, data);
-        event.conversation_id.clone_from(&self.inner.conversation_id);
+        event
+            .conversation_id
+            .clone_from(&self.inner.conversation_id);
         event.causation_id = Some(self.inner.message_id.clone());
         self.inner.client.publish_event(&event).await
     }
@@ -240,7 +268,10 @@ pub struct Idempotency<'a> {
 
 impl<S> Clone for Context<S> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), state: Arc::clone(&self.state) }
+        Self {
+            inner: Arc::clone(&self.inner),
+            state: Arc::clone(&self.state),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Events as handlers see them, and which of them an agent wants.
 
-use mcp_runtime::{EventDelivery, EventSubscriptionConfig, InvalidName, McpError, Name, code, topology::Start};
+use mcp_runtime::{
+    EventDelivery, EventSubscriptionConfig, InvalidName, McpError, Name, code, topology::Start,
+};
 use serde::de::DeserializeOwned;
 
 /// An event with typed data.
@@ -23,7 +25,8 @@ impl<D: DeserializeOwned> Event<D> {
     pub(crate) fn read(delivery: &EventDelivery) -> Result<Self, McpError> {
         let event = &delivery.event;
         let data = event.data.decode().map_err(|error| {
-            McpError::permanent(code::INVALID_PARAMETERS).message(format!("the event's data cannot be read: {error}"))
+            McpError::permanent(code::INVALID_PARAMETERS)
+                .message(format!("the event's data cannot be read: {error}"))
         })?;
         Ok(Self {
             id: event.id.clone(),
@@ -70,12 +73,18 @@ impl Subscription {
 
     /// Every event of one agent.
     pub fn to_all_of(source: &str) -> Self {
-        Self { event: None, ..Self::to(source, "") }
+        Self {
+            event: None,
+            ..Self::to(source, "")
+        }
     }
 
     /// One event, whichever agent it happened to.
     pub fn to_any(event: &str) -> Self {
-        Self { source: None, ..Self::to("", event) }
+        Self {
+            source: None,
+            ..Self::to("", event)
+        }
     }
 
     /// The subscription's name, unique in the agent (default: made of source and event).

@@ -9,14 +9,19 @@ use crate::{context::Context, event::Event};
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type BoxHandler<S> = Box<dyn Fn(Context<S>, Raw) -> BoxFuture<Result<Raw, McpError>> + Send + Sync>;
-type BoxEventHandler<S> = Arc<dyn Fn(Context<S>, EventDelivery) -> BoxFuture<Result<(), McpError>> + Send + Sync>;
+type BoxEventHandler<S> =
+    Arc<dyn Fn(Context<S>, EventDelivery) -> BoxFuture<Result<(), McpError>> + Send + Sync>;
 
 /// A plain async function that handles a command: `async fn(Context, P) -> Result<R, McpError>`.
 ///
 /// Implemented for every such function and closure; nobody needs to implement it by hand.
 pub trait HandlerFunction<S, P, R>: Send + Sync + 'static {
     /// Calls the function.
-    fn call(&self, context: Context<S>, parameters: P) -> impl Future<Output = Result<R, McpError>> + Send;
+    fn call(
+        &self,
+        context: Context<S>,
+        parameters: P,
+    ) -> impl Future<Output = Result<R, McpError>> + Send;
 }
 
 impl<S, P, R, F, Fut> HandlerFunction<S, P, R> for F
@@ -24,7 +29,11 @@ where
     F: Fn(Context<S>, P) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<R, McpError>> + Send,
 {
-    fn call(&self, context: Context<S>, parameters: P) -> impl Future<Output = Result<R, McpError>> + Send {
+    fn call(
+        &self,
+        context: Context<S>,
+        parameters: P,
+    ) -> impl Future<Output = Result<R, McpError>> + Send {
         self(context, parameters)
     }
 }
@@ -34,7 +43,11 @@ where
 /// Implemented for every such function and closure; nobody needs to implement it by hand.
 pub trait EventFunction<S, D>: Send + Sync + 'static {
     /// Calls the function.
-    fn call(&self, context: Context<S>, event: Event<D>) -> impl Future<Output = Result<(), McpError>> + Send;
+    fn call(
+        &self,
+        context: Context<S>,
+        event: Event<D>,
+    ) -> impl Future<Output = Result<(), McpError>> + Send;
 }
 
 impl<S, D, F, Fut> EventFunction<S, D> for F
@@ -42,7 +55,11 @@ where
     F: Fn(Context<S>, Event<D>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), McpError>> + Send,
 {
-    fn call(&self, context: Context<S>, event: Event<D>) -> impl Future<Output = Result<(), McpError>> + Send {
+    fn call(
+        &self,
+        context: Context<S>,
+        event: Event<D>,
+    ) -> impl Future<Output = Result<(), McpError>> + Send {
         self(context, event)
     }
 }
@@ -106,10 +123,15 @@ impl<S: Send + Sync + 'static> CommandHandler for Actions<S> {
 
     fn call(&self, invocation: Invocation) -> BoxFuture<Result<Raw, McpError>> {
         let Some(handler) = self.handlers.get(invocation.command.action.as_str()) else {
-            return Box::pin(std::future::ready(Err(McpError::permanent(code::UNKNOWN_ACTION))));
+            return Box::pin(std::future::ready(Err(McpError::permanent(
+                code::UNKNOWN_ACTION,
+            ))));
         };
         let parameters = invocation.command.parameters.clone();
-        handler(Context::of_command(invocation, Arc::clone(&self.state)), parameters)
+        handler(
+            Context::of_command(invocation, Arc::clone(&self.state)),
+            parameters,
+        )
     }
 }
 
@@ -123,8 +145,12 @@ pub(crate) struct Subscriber<S> {
 
 impl<S: Send + Sync + 'static> EventHandler for Subscriber<S> {
     fn call(&self, delivery: EventDelivery) -> BoxFuture<Result<(), McpError>> {
-        let context =
-            Context::of_event(&delivery, self.client.clone(), self.instance.clone(), Arc::clone(&self.state));
+        let context = Context::of_event(
+            &delivery,
+            self.client.clone(),
+            self.instance.clone(),
+            Arc::clone(&self.state),
+        );
         (self.handler)(context, delivery)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mcp_runtime::{Client, Config, ConnectError, EventDelivery, EventSubscription, McpError, Token, Worker};
+use mcp_runtime::{
+    Client, Config, ConnectError, EventDelivery, EventSubscription, McpError, Token, Worker,
+};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
@@ -44,18 +46,35 @@ impl RunningAgent {
     /// done; what was not is delivered to another instance.
     pub async fn drain(self) -> bool {
         let grace = self.drain_grace;
-        let events = self.subscriptions.into_iter().map(|subscription| subscription.drain(grace));
-        let (done, _) = tokio::join!(self.worker.drain(grace), futures_util::future::join_all(events));
+        let events = self
+            .subscriptions
+            .into_iter()
+            .map(|subscription| subscription.drain(grace));
+        let (done, _) = tokio::join!(
+            self.worker.drain(grace),
+            futures_util::future::join_all(events)
+        );
         done
     }
 }
 
-pub(crate) async fn start<S: Send + Sync + 'static>(agent: Agent<S>, client: &Client) -> Result<RunningAgent, Error> {
+pub(crate) async fn start<S: Send + Sync + 'static>(
+    agent: Agent<S>,
+    client: &Client,
+) -> Result<RunningAgent, Error> {
     start_checked(agent.checked()?, client).await
 }
 
-async fn start_checked<S: Send + Sync + 'static>(agent: CheckedAgent<S>, client: &Client) -> Result<RunningAgent, Error> {
-    let CheckedAgent { worker, actions, subscriptions, drain_grace } = agent;
+async fn start_checked<S: Send + Sync + 'static>(
+    agent: CheckedAgent<S>,
+    client: &Client,
+) -> Result<RunningAgent, Error> {
+    let CheckedAgent {
+        worker,
+        actions,
+        subscriptions,
+        drain_grace,
+    } = agent;
     let state = Arc::clone(&actions.state);
     let worker = Worker::start(client, worker, Arc::new(actions)).await?;
     let mut running = Vec::new();
@@ -68,11 +87,18 @@ async fn start_checked<S: Send + Sync + 'static>(agent: CheckedAgent<S>, client:
         };
         running.push(EventSubscription::start(&worker, config, Arc::new(subscriber)).await?);
     }
-    Ok(RunningAgent { worker, subscriptions: running, drain_grace })
+    Ok(RunningAgent {
+        worker,
+        subscriptions: running,
+        drain_grace,
+    })
 }
 
 /// Runs until a signal or the control verb asks for the end.
-pub(crate) async fn run<S: Send + Sync + 'static>(agent: Agent<S>, config: Config) -> Result<(), Error> {
+pub(crate) async fn run<S: Send + Sync + 'static>(
+    agent: Agent<S>,
+    config: Config,
+) -> Result<(), Error> {
     let agent = agent.checked()?;
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let name = agent.worker.agent.clone();
@@ -127,7 +153,10 @@ struct Signals {
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {

@@ -45,8 +45,8 @@ pub use server::{LocalServer, LocalServerBuilder, ServerError, ServerProgram};
 pub use testing::TestBroker;
 
 pub use mcp_runtime::{
-    Category, Client, Config, McpError, Name, Priority, Progress, Raw, Recovery, SendCommand, SendError,
-    Severity, SubmitCommand, Submitted, code, resilience::RetryConfig, topology::Start,
+    Category, Client, Config, McpError, Name, Priority, Progress, Raw, Recovery, SendCommand,
+    SendError, Severity, SubmitCommand, Submitted, code, resilience::RetryConfig, topology::Start,
 };
 
 /// The crate below, for what this one does not cover.

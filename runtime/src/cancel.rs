@@ -1,9 +1,16 @@
 //! Cancelling a command that was sent.
 
-use crate::{client::Client, message::{Command, Format, Name}};
+use crate::{
+    client::Client,
+    message::{Command, Format, Name},
+};
 
 /// Tells every instance of an agent that a command is not wanted any more.
-pub(crate) async fn cancel(client: &Client, agent: &Name, command_id: &str) -> Result<(), async_nats::PublishError> {
+pub(crate) async fn cancel(
+    client: &Client,
+    agent: &Name,
+    command_id: &str,
+) -> Result<(), async_nats::PublishError> {
     let subject = client.namespace().control(agent, "cancel");
     let body = Format::Msgpack
         .encode(&serde_json::json!({ "command_id": command_id }))
@@ -18,7 +25,9 @@ pub(crate) struct CancelOnDrop {
 
 impl CancelOnDrop {
     pub(crate) fn new(client: &Client, command: &Command) -> Self {
-        Self { armed: Some((client.clone(), command.target.clone(), command.id.clone())) }
+        Self {
+            armed: Some((client.clone(), command.target.clone(), command.id.clone())),
+        }
     }
 
     pub(crate) fn disarm(mut self) {
@@ -28,7 +37,9 @@ impl CancelOnDrop {
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        let Some((client, agent, command_id)) = self.armed.take() else { return };
+        let Some((client, agent, command_id)) = self.armed.take() else {
+            return;
+        };
         // Outside a runtime the program is ending, and its commands with their time to live.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

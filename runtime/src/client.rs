@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::{ConnectErrorKind, ConnectOptions, Event as ConnectionEvent, jetstream};
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     cancel,
@@ -13,9 +14,10 @@ use crate::{
     error::{ConnectError, PublishError, SendError},
     events,
     message::{Event, Name, Namespace, Raw, Token},
-    replies::Replies,
     outcome::OutcomeRecord,
     payload::PayloadLimits,
+    persistence::{DurabilityTable, Outbox},
+    replies::Replies,
     send::SendCommand,
     submit::{self, SubmitCommand},
     targets::{Target, Targets},
@@ -25,6 +27,9 @@ use crate::{
 /// Messages that wait for one subscription's reader. Beyond it the NATS client drops them, which is
 /// logged; commands are pulled by count and replies are one per command, so it takes a storm.
 const SUBSCRIPTION_CAPACITY: usize = 65_536;
+
+/// How long a flush waits for a server that may be away.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sends commands, publishes events, carries agents. Cheap to clone; all clones share one connection.
 ///
@@ -44,6 +49,13 @@ const SUBSCRIPTION_CAPACITY: usize = 65_536;
 pub struct Client {
     name: Name,
     inner: Arc<Connection>,
+    outbox: Option<Arc<EmptiedOutbox>>,
+}
+
+/// The outbox, emptied for as long as somebody holds a client.
+struct EmptiedOutbox {
+    outbox: Outbox,
+    _stop: DropGuard,
 }
 
 /// What all clones share.
@@ -57,6 +69,7 @@ struct Connection {
     clock: ServerClock,
     targets: Targets,
     payloads: PayloadLimits,
+    durability: DurabilityTable,
     connected: watch::Receiver<u64>,
     setup: Setup,
     display_url: String,
@@ -78,12 +91,19 @@ impl Client {
             .timeout(Duration::from_secs(10))
             .backpressure_on_inflight(false)
             .build(nats.clone());
-        let topology_error = |source| ConnectError::Topology { url: url.clone(), source: Box::new(source) };
-        topology::check_server(&jetstream).await.map_err(topology_error)?;
+        let topology_error = |source| ConnectError::Topology {
+            url: url.clone(),
+            source: Box::new(source),
+        };
+        topology::check_server(&jetstream)
+            .await
+            .map_err(topology_error)?;
         if config.setup == Setup::Ensure {
             let mut wanted = config.topology.clone();
             wanted.namespace = namespace.to_string();
-            topology::ensure(&jetstream, &wanted).await.map_err(topology_error)?;
+            topology::ensure(&jetstream, &wanted)
+                .await
+                .map_err(topology_error)?;
         }
 
         let requester = Token::random();
@@ -100,23 +120,42 @@ impl Client {
             clock: ServerClock::default(),
             targets: Targets::default(),
             payloads: PayloadLimits::of(&config),
+            durability: config.durability.clone(),
             connected,
             setup: config.setup,
             display_url: url,
         };
-        Ok(Self { name, inner: Arc::new(inner) })
+        let mut client = Self {
+            name,
+            inner: Arc::new(inner),
+            outbox: None,
+        };
+        if let Some(outbox) = config.outbox {
+            client.outbox = Some(client.empty(Outbox::open(outbox).await.map_err(Box::new)?));
+        }
+        Ok(client)
     }
 
     /// Sends a command and waits for its result.
     ///
     /// Durable unless [`SendCommand::realtime`] is chosen: once stored it survives every crash and waits
     /// for an instance of the target. Nothing is sent before the returned value is awaited.
-    pub fn send_command<R>(&self, target: &str, action: &str, parameters: impl Serialize) -> SendCommand<R> {
+    pub fn send_command<R>(
+        &self,
+        target: &str,
+        action: &str,
+        parameters: impl Serialize,
+    ) -> SendCommand<R> {
         SendCommand::new(self.clone(), target, action, &parameters)
     }
 
     /// Hands a command over: done once it is stored. The runtime retries it, and keeps its outcome.
-    pub fn submit_command(&self, target: &str, action: &str, parameters: impl Serialize) -> SubmitCommand {
+    pub fn submit_command(
+        &self,
+        target: &str,
+        action: &str,
+        parameters: impl Serialize,
+    ) -> SubmitCommand {
         SubmitCommand::new(self.clone(), target, action, &parameters)
     }
 
@@ -125,8 +164,17 @@ impl Client {
     ///
     /// # Errors
     /// When a name is not valid or the server cannot be reached.
-    pub async fn outcome(&self, agent: &str, action: &str, key: &str) -> Result<Option<OutcomeRecord>, SendError> {
-        let name = |text| Name::new(text).map_err(|error| SendError::Invalid { reason: error.to_string() });
+    pub async fn outcome(
+        &self,
+        agent: &str,
+        action: &str,
+        key: &str,
+    ) -> Result<Option<OutcomeRecord>, SendError> {
+        let name = |text| {
+            Name::new(text).map_err(|error| SendError::Invalid {
+                reason: error.to_string(),
+            })
+        };
         submit::find(self, &name(agent)?, &name(action)?, key).await
     }
 
@@ -135,9 +183,13 @@ impl Client {
     /// # Errors
     /// When the agent's name is not valid or the server cannot be reached.
     pub async fn cancel(&self, agent: &str, command_id: &str) -> Result<(), SendError> {
-        let agent = Name::new(agent).map_err(|error| SendError::Invalid { reason: error.to_string() })?;
+        let agent = Name::new(agent).map_err(|error| SendError::Invalid {
+            reason: error.to_string(),
+        })?;
         let sent = cancel::cancel(self, &agent, command_id).await;
-        sent.map_err(|error| SendError::Transport { reason: error.to_string() })
+        sent.map_err(|error| SendError::Transport {
+            reason: error.to_string(),
+        })
     }
 
     /// Publishes an event under this client's name; done when the server has stored it.
@@ -148,7 +200,8 @@ impl Client {
         let invalid = |reason: String| PublishError::Invalid { reason };
         let name = Name::new(event).map_err(|error| invalid(error.to_string()))?;
         let data = Raw::encode(&data).map_err(|error| invalid(error.to_string()))?;
-        self.publish_event(&Event::new(self.name.clone(), name, data)).await
+        self.publish_event(&Event::new(self.name.clone(), name, data))
+            .await
     }
 
     /// Publishes an event that was put together by the caller.
@@ -162,7 +215,11 @@ impl Client {
     /// The same connection under another name, which becomes the `source` of what is sent.
     #[must_use]
     pub fn named(&self, name: Name) -> Self {
-        Self { name, inner: Arc::clone(&self.inner) }
+        Self {
+            name,
+            inner: Arc::clone(&self.inner),
+            outbox: self.outbox.clone(),
+        }
     }
 
     /// What this client calls itself.
@@ -195,10 +252,33 @@ impl Client {
         &self.inner.jetstream
     }
 
-    /// Waits until everything published so far has left for the server.
+    /// Waits until everything published so far has left for the server, at most two seconds.
     pub async fn flush(&self) {
-        // A flush fails only when the connection is closed: then there is nothing left to wait for.
-        let _ = self.inner.nats.flush().await;
+        // A flush fails only when the connection is closed: then there is nothing left to wait for. While the
+        // server is away it would wait for ever.
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, self.inner.nats.flush()).await;
+    }
+
+    /// Sends what waits in the outbox, until the last client is dropped.
+    fn empty(&self, outbox: Outbox) -> Arc<EmptiedOutbox> {
+        let stop = CancellationToken::new();
+        // This clone holds no outbox itself: it would keep its own task alive.
+        let (client, emptied, told) = (self.clone(), outbox.clone(), stop.clone());
+        tokio::spawn(async move { emptied.drain(&client, &told).await });
+        Arc::new(EmptiedOutbox {
+            outbox,
+            _stop: stop.drop_guard(),
+        })
+    }
+
+    /// The outbox, where there is one.
+    #[must_use]
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.outbox.as_ref().map(|emptied| &emptied.outbox)
+    }
+
+    pub(crate) fn durability(&self) -> &DurabilityTable {
+        &self.inner.durability
     }
 
     pub(crate) fn requester(&self) -> &Token {
@@ -245,11 +325,18 @@ impl Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("server", &self.inner.display_url).field("name", &self.name).finish()
+        f.debug_struct("Client")
+            .field("server", &self.inner.display_url)
+            .field("name", &self.name)
+            .finish()
     }
 }
 
-async fn open(config: &Config, name: &Name, connected: watch::Sender<u64>) -> Result<async_nats::Client, ConnectError> {
+async fn open(
+    config: &Config,
+    name: &Name,
+    connected: watch::Sender<u64>,
+) -> Result<async_nats::Client, ConnectError> {
     let connected = Arc::new(connected);
     let mut options = ConnectOptions::new()
         .name(name.as_str())
@@ -263,10 +350,14 @@ async fn open(config: &Config, name: &Name, connected: watch::Sender<u64>) -> Re
             std::future::ready(())
         });
     if let Some(path) = &config.credentials {
-        options = options.credentials_file(path).await.map_err(|source| ConnectError::Credentials {
-            path: path.display().to_string(),
-            source,
-        })?;
+        options =
+            options
+                .credentials_file(path)
+                .await
+                .map_err(|source| ConnectError::Credentials {
+                    path: path.display().to_string(),
+                    source,
+                })?;
     }
     let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
     options.connect(servers).await.map_err(|source| {
@@ -295,12 +386,18 @@ fn note(event: &ConnectionEvent, connected: &watch::Sender<u64>) {
             connected.send_modify(|count| *count += 1);
             tracing::info!("connected to the server");
         }
-        ConnectionEvent::Disconnected => tracing::warn!("connection to the server lost, reconnecting"),
+        ConnectionEvent::Disconnected => {
+            tracing::warn!("connection to the server lost, reconnecting")
+        }
         ConnectionEvent::SlowConsumer(_) => {
             tracing::warn!("a subscription is full, messages of core subjects are dropped");
         }
-        ConnectionEvent::ServerError(error) => tracing::warn!(%error, "the server reports an error"),
-        ConnectionEvent::ClientError(error) => tracing::debug!(%error, "the connection reports an error"),
+        ConnectionEvent::ServerError(error) => {
+            tracing::warn!(%error, "the server reports an error")
+        }
+        ConnectionEvent::ClientError(error) => {
+            tracing::debug!(%error, "the connection reports an error")
+        }
         other => tracing::debug!(event = %other, "the connection changed"),
     }
 }

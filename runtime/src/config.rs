@@ -3,6 +3,8 @@
 use std::{env, path::PathBuf, time::Duration};
 
 use crate::message::{InvalidName, Name, Namespace};
+use crate::nearest::nearest;
+use crate::persistence::{DurabilityTable, OutboxConfig};
 use crate::topology::TopologyConfig;
 
 /// The server that is used when nothing else is said.
@@ -62,6 +64,8 @@ pub struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) topology: TopologyConfig,
     pub(crate) setup: Setup,
+    pub(crate) durability: DurabilityTable,
+    pub(crate) outbox: Option<OutboxConfig>,
     pub(crate) max_inline_body: usize,
     pub(crate) max_body: usize,
 }
@@ -77,7 +81,7 @@ pub enum Setup {
 }
 
 /// Every variable that [`Config::from_env`] or an agent reads.
-const VARIABLES: [&str; 16] = [
+const VARIABLES: [&str; 17] = [
     "MCP_NATS_URL",
     "MCP_NATS_SERVER",
     "MCP_NATS_CREDS",
@@ -88,6 +92,7 @@ const VARIABLES: [&str; 16] = [
     "MCP_TIMEOUT",
     "MCP_MAX_INLINE_BODY",
     "MCP_MAX_BODY",
+    "MCP_OUTBOX",
     "MCP_AGENT_CAPACITY",
     "MCP_AGENT_VERSION",
     "MCP_HEARTBEAT_INTERVAL",
@@ -115,6 +120,8 @@ impl Config {
             connect_timeout: Duration::from_secs(5),
             topology: TopologyConfig::default(),
             setup: Setup::default(),
+            durability: DurabilityTable::default(),
+            outbox: None,
             max_inline_body: DEFAULT_MAX_INLINE_BODY,
             max_body: DEFAULT_MAX_BODY,
         }
@@ -122,20 +129,22 @@ impl Config {
 
     /// Reads `MCP_NATS_URL`, `MCP_NAMESPACE`, `MCP_NATS_CREDS`, `MCP_REPLICAS`, `MCP_WORKFLOW_SHARDS`,
     /// `MCP_TIMEOUT` (such as `30s`), `MCP_SETUP` (`ensure` or `assume`), `MCP_MAX_INLINE_BODY` and
-    /// `MCP_MAX_BODY` (such as `256KiB`). To be called from `main` only.
+    /// `MCP_MAX_BODY` (such as `256KiB`), `MCP_OUTBOX` (a folder). To be called from `main` only.
     ///
     /// # Errors
     /// When a variable has a value that cannot be used, or a variable beginning with `MCP_` resembles
     /// one of ours without being one.
     pub fn from_env() -> Result<Self, ConfigError> {
         refuse_misspelt(env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
-        let mut config = Self::new(env::var("MCP_NATS_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned()));
+        let mut config =
+            Self::new(env::var("MCP_NATS_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned()));
         if let Ok(namespace) = env::var("MCP_NAMESPACE") {
             config.namespace = namespace;
         }
         config.credentials = env::var_os("MCP_NATS_CREDS").map(PathBuf::from);
         config.topology.replicas = env_parsed("MCP_REPLICAS", "a number from 1 to 5")?;
-        config.topology.workflow_shards = env_parsed("MCP_WORKFLOW_SHARDS", "a number from 1 to 64")?;
+        config.topology.workflow_shards =
+            env_parsed("MCP_WORKFLOW_SHARDS", "a number from 1 to 64")?;
         if let Some(timeout) = env_duration("MCP_TIMEOUT")? {
             config.timeout = timeout;
         }
@@ -145,12 +154,22 @@ impl Config {
         if let Some(bytes) = env_size("MCP_MAX_BODY")? {
             config.max_body = bytes;
         }
+        if let Some(folder) = env::var_os("MCP_OUTBOX") {
+            config = config.outbox(OutboxConfig::new(folder));
+        }
         config.setup = match env::var("MCP_SETUP").as_deref() {
             Err(_) | Ok("ensure") => Setup::Ensure,
             Ok("assume") => Setup::Assume,
             Ok(other) => return Err(invalid("MCP_SETUP", other, "`ensure` or `assume`")),
         };
         Ok(config)
+    }
+
+    /// The server or servers, separated by commas: replaces what the configuration began with.
+    #[must_use]
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = url.into();
+        self
     }
 
     /// What the client calls itself: the `source` of what it sends (default `client`).
@@ -210,13 +229,34 @@ impl Config {
         self
     }
 
+    /// Which messages are stored, by kind and priority (default: all commands but realtime ones).
+    #[must_use]
+    pub fn durability(mut self, durability: DurabilityTable) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Lets submitted commands of the lanes critical and high wait in a local folder while the server
+    /// cannot be reached (default: off). Another [`DurabilityTable`] chooses other lanes.
+    #[must_use]
+    pub fn outbox(mut self, outbox: OutboxConfig) -> Self {
+        if !self.durability.uses_outbox() {
+            self.durability = self.durability.with_outbox();
+        }
+        self.outbox = Some(outbox);
+        self
+    }
+
     /// The server's address, without credentials that may stand in it.
     #[must_use]
     pub fn display_url(&self) -> String {
-        let servers = self.url.split(',').map(|server| match server.trim().split_once("://") {
-            Some((scheme, rest)) => format!("{scheme}://{}", after_user(rest)),
-            None => after_user(server.trim()).to_owned(),
-        });
+        let servers = self
+            .url
+            .split(',')
+            .map(|server| match server.trim().split_once("://") {
+                Some((scheme, rest)) => format!("{scheme}://{}", after_user(rest)),
+                None => after_user(server.trim()).to_owned(),
+            });
         servers.collect::<Vec<_>>().join(",")
     }
 
@@ -229,7 +269,9 @@ impl Config {
 }
 
 fn after_user(authority: &str) -> &str {
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+    authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host)
 }
 
 /// Reads and parses a variable; a missing one is `None`.
@@ -241,7 +283,10 @@ pub fn env_parsed<T: std::str::FromStr>(
     expected: &'static str,
 ) -> Result<Option<T>, ConfigError> {
     match env::var(variable) {
-        Ok(value) => value.parse().map(Some).map_err(|_| invalid(variable, &value, expected)),
+        Ok(value) => value
+            .parse()
+            .map(Some)
+            .map_err(|_| invalid(variable, &value, expected)),
         Err(_) => Ok(None),
     }
 }
@@ -261,9 +306,13 @@ pub fn env_duration(variable: &'static str) -> Result<Option<Duration>, ConfigEr
 
 fn env_size(variable: &'static str) -> Result<Option<usize>, ConfigError> {
     match env::var(variable) {
-        Ok(value) => parse_size(&value)
-            .map(Some)
-            .ok_or_else(|| invalid(variable, &value, "a number of bytes such as `262144`, `256KiB` or `64MiB`")),
+        Ok(value) => parse_size(&value).map(Some).ok_or_else(|| {
+            invalid(
+                variable,
+                &value,
+                "a number of bytes such as `262144`, `256KiB` or `64MiB`",
+            )
+        }),
         Err(_) => Ok(None),
     }
 }
@@ -271,7 +320,10 @@ fn env_size(variable: &'static str) -> Result<Option<usize>, ConfigError> {
 /// Reads `262144` or `256KiB`. Decimal units are refused: half the world means the binary ones by them.
 fn parse_size(text: &str) -> Option<usize> {
     let text = text.trim();
-    let (digits, unit) = text.split_at(text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len()));
+    let (digits, unit) = text.split_at(
+        text.find(|character: char| !character.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
     let factor: usize = match unit.trim_start() {
         "" | "B" => 1,
         "KiB" => 1 << 10,
@@ -283,31 +335,24 @@ fn parse_size(text: &str) -> Option<usize> {
 }
 
 fn invalid(setting: &str, value: &str, expected: &'static str) -> ConfigError {
-    ConfigError::Value { setting: setting.to_owned(), value: value.to_owned(), expected }
+    ConfigError::Value {
+        setting: setting.to_owned(),
+        value: value.to_owned(),
+        expected,
+    }
 }
 
 /// A typing mistake in a variable's name would otherwise be the default, silently. Only near misses are
 /// refused: the prefix is shared with the Model Context Protocol's tools.
 fn refuse_misspelt(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
-    for variable in names.filter(|name| name.starts_with("MCP_") && !VARIABLES.contains(&name.as_str())) {
-        if let Some(nearest) = VARIABLES.into_iter().find(|known| edit_distance(&variable, known) <= 2) {
+    for variable in
+        names.filter(|name| name.starts_with("MCP_") && !VARIABLES.contains(&name.as_str()))
+    {
+        if let Some(nearest) = nearest(&variable, VARIABLES, 2) {
             return Err(ConfigError::UnknownVariable { variable, nearest });
         }
     }
     Ok(())
-}
-
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -326,13 +371,24 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_binary_units_only() {
-        let check = |text: &str, expected: Option<usize>| assert_eq!(parse_size(text), expected, "{text}");
+        let check =
+            |text: &str, expected: Option<usize>| assert_eq!(parse_size(text), expected, "{text}");
         check("262144", Some(262_144));
         check("256KiB", Some(262_144));
         check(" 64 MiB ", Some(64 << 20));
         check("1GiB", Some(1 << 30));
         check("12B", Some(12));
-        for nonsense in ["", "KiB", "256KB", "256kib", "-1", "1.5MiB", "1e6", "1MiBs", "99999999999GiB"] {
+        for nonsense in [
+            "",
+            "KiB",
+            "256KB",
+            "256kib",
+            "-1",
+            "1.5MiB",
+            "1e6",
+            "1MiBs",
+            "99999999999GiB",
+        ] {
             check(nonsense, None);
         }
     }

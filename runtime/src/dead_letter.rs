@@ -35,27 +35,49 @@ pub(crate) struct DeadLetter {
 
 impl DeadLetter {
     /// The original body and headers with the autopsy beside them.
-    pub(crate) fn of(message: &Message, info: &DeliveryInfo, autopsy: Autopsy) -> Self {
+    pub(crate) fn of(message: &Message, info: &DeliveryInfo, autopsy: &Autopsy) -> Self {
         let mut headers = originals(message.headers.as_ref());
-        headers.insert("Nats-Msg-Id", format!("dead.{}.{}", info.stream, info.stream_sequence));
+        headers.insert(
+            "Nats-Msg-Id",
+            format!("dead.{}.{}", info.stream, info.stream_sequence),
+        );
         headers.insert("Mcp-Dead-Reason", autopsy.reason.as_str());
         headers.insert("Mcp-Dead-At", unix_ms().to_string());
         headers.insert("Mcp-Attempts", autopsy.attempts.to_string());
         headers.insert("Mcp-Errors", errors_json(&autopsy.errors));
         headers.insert("Mcp-Original-Subject", message.subject.as_str());
         let subject = subject_of(&message.subject);
-        Self { outgoing: Outgoing { subject, headers, body: message.payload.clone() } }
+        Self {
+            outgoing: Outgoing {
+                subject,
+                headers,
+                body: message.payload.clone(),
+            },
+        }
     }
 
     /// Puts the letter under another agent: that of a subscriber whose event it was.
-    pub(crate) fn under(mut self, client: &Client, agent: &crate::message::Name, name: &str) -> Self {
+    pub(crate) fn under(
+        mut self,
+        client: &Client,
+        agent: &crate::message::Name,
+        name: &str,
+    ) -> Self {
         self.outgoing.subject = client.namespace().dead_letter(agent, name);
         self
     }
 
     pub(crate) async fn store(&self, client: &Client) -> Result<(), StoreError> {
-        store::store(client.nats(), &self.outgoing, Instant::now() + STORE_TIMEOUT).await?;
-        tracing::warn!(subject = self.outgoing.subject, "a message was put among the dead letters");
+        store::store(
+            client.nats(),
+            &self.outgoing,
+            Instant::now() + STORE_TIMEOUT,
+        )
+        .await?;
+        tracing::warn!(
+            subject = self.outgoing.subject,
+            "a message was put among the dead letters"
+        );
         Ok(())
     }
 }
@@ -63,8 +85,18 @@ impl DeadLetter {
 /// `<ns>.cmd.<agent>.<lane>.<action>` becomes `<ns>.dead.<agent>.<action>`.
 fn subject_of(original: &str) -> String {
     let tokens: Vec<&str> = original.split('.').collect();
-    let token = |at: usize| tokens.get(at).copied().filter(|token| !token.is_empty()).unwrap_or("unknown");
-    let action = tokens.last().copied().filter(|token| !token.is_empty()).unwrap_or("unknown");
+    let token = |at: usize| {
+        tokens
+            .get(at)
+            .copied()
+            .filter(|token| !token.is_empty())
+            .unwrap_or("unknown")
+    };
+    let action = tokens
+        .last()
+        .copied()
+        .filter(|token| !token.is_empty())
+        .unwrap_or("unknown");
     format!("{}.dead.{}.{}", token(0), token(2), action)
 }
 
@@ -90,8 +122,13 @@ pub(crate) fn without_server_headers(headers: Option<&HeaderMap>) -> HeaderMap {
     let mut copied = HeaderMap::new();
     for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
         let name: &str = name.as_ref();
-        if name.get(..5).is_none_or(|prefix| !prefix.eq_ignore_ascii_case("nats-")) {
-            values.iter().for_each(|value| copied.append(name, value.clone()));
+        if name
+            .get(..5)
+            .is_none_or(|prefix| !prefix.eq_ignore_ascii_case("nats-"))
+        {
+            values
+                .iter()
+                .for_each(|value| copied.append(name, value.clone()));
         }
     }
     copied
@@ -105,7 +142,9 @@ fn errors_json(errors: &[McpError]) -> String {
             return json;
         }
     }
-    let last = errors.last().map(|error| McpError::permanent(error.code.clone()).message("too long to keep"));
+    let last = errors
+        .last()
+        .map(|error| McpError::permanent(error.code.clone()).message("too long to keep"));
     serde_json::to_string(&last.into_iter().collect::<Vec<_>>()).unwrap_or_default()
 }
 
@@ -125,7 +164,10 @@ mod tests {
         headers.insert("Nats-Msg-Id", "x.1");
         headers.insert("traceparent", "00-1-2-01");
         let copied = originals(Some(&headers));
-        assert_eq!(copied.get("Mcp-Original-Nats-Msg-Id").unwrap().as_str(), "x.1");
+        assert_eq!(
+            copied.get("Mcp-Original-Nats-Msg-Id").unwrap().as_str(),
+            "x.1"
+        );
         assert_eq!(copied.get("traceparent").unwrap().as_str(), "00-1-2-01");
         assert!(copied.get("Nats-Msg-Id").is_none());
     }

@@ -47,6 +47,9 @@ pub enum ConnectError {
         /// What is wrong.
         source: Box<TopologyError>,
     },
+    /// The outbox cannot be used.
+    #[error("the outbox cannot be used")]
+    Outbox(#[from] Box<crate::persistence::PersistenceError>),
     /// The connection was lost while it was being set up.
     #[error("the connection to {url} was lost while it was being set up")]
     Lost {
@@ -164,16 +167,17 @@ impl SendError {
         let message = self.to_string();
         match self {
             Self::Answered { error, .. } => (**error).clone(),
-            Self::Timeout { queued, .. } => {
-                McpError::temporary(code::TIMEOUT).message(message).detail("queued", *queued)
-            }
+            Self::Timeout { queued, .. } => McpError::temporary(code::TIMEOUT)
+                .message(message)
+                .detail("queued", *queued),
             Self::Transport { .. } | Self::NobodyListens { .. } => {
                 McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(message)
             }
             Self::TooLarge { .. } => McpError::permanent(code::PAYLOAD_TOO_LARGE).message(message),
             Self::Invalid { .. } => McpError::permanent(code::INVALID_MESSAGE).message(message),
             Self::UnexpectedResult { source, .. } => {
-                let error = McpError::permanent(code::INVALID_MESSAGE).message(format!("{message}: {source}"));
+                let error = McpError::permanent(code::INVALID_MESSAGE)
+                    .message(format!("{message}: {source}"));
                 match source.field() {
                     Some(field) => error.detail("field", field),
                     None => error,

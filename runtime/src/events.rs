@@ -1,12 +1,6 @@
 //! Events: published into a stream, received by durable subscriptions.
 
-use std::{
-    future::Future,
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
 use async_nats::{HeaderMap, Message};
 use futures_util::FutureExt;
@@ -37,23 +31,40 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 pub(crate) async fn publish(client: &Client, event: &Event) -> Result<(), PublishError> {
     let body = Format::default()
         .encode(event)
-        .map_err(|error| PublishError::Invalid { reason: error.to_string() })?;
+        .map_err(|error| PublishError::Invalid {
+            reason: error.to_string(),
+        })?;
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", event.id.as_str());
     headers.insert("Content-Type", Format::default().content_type());
     let subject = client.namespace().event(&event.source, &event.name);
     let deadline = Instant::now() + client.default_timeout().min(Duration::from_secs(90));
-    let body = payload::check_in(client, &event.id, body, &mut headers).await.map_err(|error| match error {
-        PayloadError::TooLarge { size, limit } => PublishError::TooLarge {
-            size: usize::try_from(size).unwrap_or(usize::MAX),
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+    let body = payload::check_in(client, &event.id, body, &mut headers)
+        .await
+        .map_err(|error| match error {
+            PayloadError::TooLarge { size, limit } => PublishError::TooLarge {
+                size: usize::try_from(size).unwrap_or(usize::MAX),
+                limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            },
+            error => PublishError::Transport {
+                reason: error.to_string(),
+            },
+        })?;
+    let stored = store::store(
+        client.nats(),
+        &Outgoing {
+            subject,
+            headers,
+            body,
         },
-        error => PublishError::Transport { reason: error.to_string() },
-    })?;
-    let stored = store::store(client.nats(), &Outgoing { subject, headers, body }, deadline).await;
+        deadline,
+    )
+    .await;
     stored.map(drop).map_err(|error| match error {
         StoreError::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
-        other => PublishError::Transport { reason: other.to_string() },
+        other => PublishError::Transport {
+            reason: other.to_string(),
+        },
     })
 }
 
@@ -75,7 +86,10 @@ pub struct EventDelivery {
 pub trait EventHandler: Send + Sync + 'static {
     /// Handles one event. A temporary error brings it back later, a permanent one puts it among the
     /// dead letters.
-    fn call(&self, delivery: EventDelivery) -> Pin<Box<dyn Future<Output = Result<(), McpError>> + Send>>;
+    fn call(
+        &self,
+        delivery: EventDelivery,
+    ) -> Pin<Box<dyn Future<Output = Result<(), McpError>> + Send>>;
 }
 
 /// A durable subscription of an agent; its instances share it.
@@ -100,12 +114,23 @@ impl EventSubscriptionConfig {
     /// The defaults.
     #[must_use]
     pub fn new(name: Name, source: Option<Name>, event: Option<Name>) -> Self {
-        Self { name, source, event, start: Start::New, concurrency: 16, max_retries: 10 }
+        Self {
+            name,
+            source,
+            event,
+            start: Start::New,
+            concurrency: 16,
+            max_retries: 10,
+        }
     }
 
     fn subject(&self, namespace: &Namespace) -> String {
         let token = |name: &Option<Name>| name.as_ref().map_or("*", Name::as_str).to_owned();
-        format!("{namespace}.evt.{}.{}", token(&self.source), token(&self.event))
+        format!(
+            "{namespace}.evt.{}.{}",
+            token(&self.source),
+            token(&self.event)
+        )
     }
 }
 
@@ -121,7 +146,11 @@ impl EventSubscription {
     ///
     /// # Errors
     /// When the consumer cannot be created or exists with other settings.
-    pub async fn start(worker: &Worker, config: EventSubscriptionConfig, handler: Arc<dyn EventHandler>) -> Result<Self, ReceiveError> {
+    pub async fn start(
+        worker: &Worker,
+        config: EventSubscriptionConfig,
+        handler: Arc<dyn EventHandler>,
+    ) -> Result<Self, ReceiveError> {
         let client = worker.client().clone();
         let namespace = client.namespace();
         let subject = config.subject(namespace);
@@ -146,8 +175,17 @@ impl EventSubscription {
             client,
             handler,
         };
-        tokio::spawn(receiving.run(puller, config.concurrency.max(1) as usize, stop.clone(), idle_tx));
-        Ok(Self { stop, abandon, idle })
+        tokio::spawn(receiving.run(
+            puller,
+            config.concurrency.max(1) as usize,
+            stop.clone(),
+            idle_tx,
+        ));
+        Ok(Self {
+            stop,
+            abandon,
+            idle,
+        })
     }
 
     /// Asks for nothing more and lets what runs come to its end within `grace`.
@@ -175,7 +213,13 @@ struct Receiving {
 }
 
 impl Receiving {
-    async fn run(mut self, mut puller: Puller, concurrency: usize, stop: CancellationToken, idle: watch::Sender<bool>) {
+    async fn run(
+        mut self,
+        mut puller: Puller,
+        concurrency: usize,
+        stop: CancellationToken,
+        idle: watch::Sender<bool>,
+    ) {
         // Each running event reports its end once, so this can never be full.
         let (done_tx, mut done) = mpsc::channel(concurrency);
         let mut in_flight = 0;
@@ -215,8 +259,13 @@ impl Receiving {
     }
 
     async fn receive(&self, message: Message) {
-        let delivered = message.reply.clone().and_then(|reply| Some((DeliveryInfo::parse(&reply)?, reply)));
-        let Some((info, reply)) = delivered else { return };
+        let delivered = message
+            .reply
+            .clone()
+            .and_then(|reply| Some((DeliveryInfo::parse(&reply)?, reply)));
+        let Some((info, reply)) = delivered else {
+            return;
+        };
         let lease = self.leases.take(reply);
         let outcome = match self.read(&message).await {
             Ok(event) => self.handle(&message, event, &info, &lease).await,
@@ -231,15 +280,25 @@ impl Receiving {
     }
 
     async fn read(&self, message: &Message) -> Result<Event, McpError> {
-        let claimed = payload::check_out(&self.client, message.headers.as_ref(), &message.payload).await;
+        let claimed =
+            payload::check_out(&self.client, message.headers.as_ref(), &message.payload).await;
         let claimed = claimed.map_err(|error| error.to_mcp_error())?;
         let body = claimed.as_ref().unwrap_or(&message.payload);
         Format::of_message(message)
             .and_then(|format| Event::decode(format, body))
-            .map_err(|error| McpError::permanent(code::INVALID_MESSAGE).message(format!("no version 1 event: {error}")))
+            .map_err(|error| {
+                McpError::permanent(code::INVALID_MESSAGE)
+                    .message(format!("no version 1 event: {error}"))
+            })
     }
 
-    async fn handle(&self, message: &Message, event: Event, info: &DeliveryInfo, lease: &Lease) -> Option<Result<(), McpError>> {
+    async fn handle(
+        &self,
+        message: &Message,
+        event: Event,
+        info: &DeliveryInfo,
+        lease: &Lease,
+    ) -> Option<Result<(), McpError>> {
         let cancelled = CancellationToken::new();
         let delivery = EventDelivery {
             event: Arc::new(event),
@@ -261,23 +320,36 @@ impl Receiving {
         let retries = u64::from(error.max_retries.unwrap_or(u32::MAX).min(self.max_retries));
         if error.is_temporary() && info.deliveries <= retries {
             tracing::debug!(%error, delivery = info.deliveries, "an event handler failed, the event comes again");
-            return lease.give_back(delay(info.deliveries, error.retry_delay)).await;
+            return lease
+                .give_back(delay(info.deliveries, error.retry_delay))
+                .await;
         }
         let mut tokens = message.subject.rsplit('.');
         let name = tokens.next().unwrap_or("unknown").to_owned();
         let attempts = u32::try_from(info.deliveries).unwrap_or(u32::MAX);
-        let autopsy = Autopsy { reason: error.code.clone(), attempts, errors: vec![error] };
-        let letter = DeadLetter::of(message, info, autopsy).under(&self.client, self.client.name(), &name);
+        let autopsy = Autopsy {
+            reason: error.code.clone(),
+            attempts,
+            errors: vec![error],
+        };
+        let letter =
+            DeadLetter::of(message, info, &autopsy).under(&self.client, self.client.name(), &name);
         match letter.store(&self.client).await {
             Ok(()) => lease.terminate().await,
-            Err(error) => tracing::error!(%error, "a dead letter could not be stored, the event comes again"),
+            Err(error) => {
+                tracing::error!(%error, "a dead letter could not be stored, the event comes again")
+            }
         }
     }
 }
 
 /// Exponential with full jitter; never sooner than the handler advised.
 fn delay(failures: u64, advised: Option<Duration>) -> Duration {
-    let exponent = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
+    let exponent = u32::try_from(failures.saturating_sub(1))
+        .unwrap_or(u32::MAX)
+        .min(20);
     let ceiling = BASE_DELAY.saturating_mul(1 << exponent).min(MAX_DELAY);
-    ceiling.mul_f64(rand::rng().random_range(0.0..=1.0)).max(advised.unwrap_or_default())
+    ceiling
+        .mul_f64(rand::rng().random_range(0.0..=1.0))
+        .max(advised.unwrap_or_default())
 }

@@ -23,6 +23,7 @@ mod dead_letters;
 mod error;
 mod events;
 mod message;
+mod nearest;
 mod outcome;
 mod payload;
 pub mod persistence;
@@ -40,14 +41,15 @@ mod trace;
 pub use client::Client;
 pub use config::{Config, ConfigError, DEFAULT_URL, Setup, env_duration, env_parsed};
 pub use dead_letters::{
-    DeadLetter, DeadLetterError, DeadLetterFilter, DeadLetters, Edits, OpenedLetter, RedriveReport, Redriven,
+    DeadLetter, DeadLetterError, DeadLetterFilter, DeadLetters, Edits, OpenedLetter, RedriveReport,
+    Redriven,
 };
 pub use error::{ConnectError, PublishError, ReceiveError, SendError};
 pub use events::{EventDelivery, EventHandler, EventSubscription, EventSubscriptionConfig};
 pub use message::{
-    Category, Command, DecodeError, EncodeError, Event, Format, InvalidName, InvalidPriority, Kind, Load,
-    McpError, Name, Namespace, PROTOCOL_VERSION, Priority, Progress, Raw, Recovery, Reply, ReplyKind,
-    RetryPolicy, Severity, Status, Token, code,
+    CODES, Category, CodeInfo, Command, DecodeError, EncodeError, Event, Format, InvalidName,
+    InvalidPriority, Kind, Load, McpError, Name, Namespace, PROTOCOL_VERSION, Priority, Progress,
+    Raw, Recovery, Reply, ReplyKind, RetryPolicy, Severity, Status, Token, code,
 };
 pub use outcome::{OutcomeRecord, OutcomeState};
 pub use presence::{ActionInfo, InstanceState, PresenceRecord};

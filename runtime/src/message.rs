@@ -2,6 +2,7 @@
 //!
 //! Nothing here touches the network. `PROTOCOL.md` is the contract these types follow.
 
+mod catalogue;
 mod codec;
 mod command;
 mod error;
@@ -11,6 +12,7 @@ mod raw;
 mod reply;
 mod subject;
 
+pub use catalogue::{CODES, CodeInfo};
 pub use codec::{DecodeError, EncodeError, Format};
 pub use command::{Command, Kind, RetryPolicy};
 pub use error::{Category, McpError, Recovery, Severity, code};

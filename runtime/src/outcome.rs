@@ -75,7 +75,10 @@ impl OutcomeKey {
             (None, None) => return Ok(None),
         };
         let parameters_sha256 = parameters_sha256(&command.parameters)?;
-        Ok(Some(Self { key: record_key(&command.target, &command.action, text), parameters_sha256 }))
+        Ok(Some(Self {
+            key: record_key(&command.target, &command.action, text),
+            parameters_sha256,
+        }))
     }
 }
 
@@ -104,13 +107,20 @@ pub(crate) struct Outcomes {
 impl Outcomes {
     pub(crate) fn new(client: &Client) -> Self {
         let weigh = |_: &String, record: &Arc<OutcomeRecord>| {
-            let result = record.response.as_ref().and_then(|response| response.result.as_ref());
+            let result = record
+                .response
+                .as_ref()
+                .and_then(|response| response.result.as_ref());
             u32::try_from(512 + result.map_or(0, Raw::encoded_len)).unwrap_or(u32::MAX)
         };
         Self {
             bucket: bucket::Bucket::new(client),
             flights: flights::Flights::default(),
-            done: Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).time_to_live(CACHE_AGE).build(),
+            done: Cache::builder()
+                .max_capacity(CACHE_BYTES)
+                .weigher(weigh)
+                .time_to_live(CACHE_AGE)
+                .build(),
         }
     }
 
@@ -134,7 +144,11 @@ impl Outcomes {
 
     /// Remembers a success. Errors are not kept here: a redriven dead letter removes them.
     pub(crate) fn remember(&self, key: &OutcomeKey, record: OutcomeRecord) {
-        if record.response.as_ref().is_some_and(|response| response.status == Some(Status::Ok)) {
+        if record
+            .response
+            .as_ref()
+            .is_some_and(|response| response.status == Some(Status::Ok))
+        {
             self.done.insert(key.key.clone(), Arc::new(record));
         }
     }
@@ -150,9 +164,15 @@ mod tests {
             let value: serde_json::Value = serde_json::from_str(json).unwrap();
             parameters_sha256(&Raw::encode(&value).unwrap()).unwrap()
         };
-        assert_eq!(hash(r#"{"b": 1, "a": [2.0, "x"]}"#), hash(r#"{"a":[2,"x"],"b":1}"#));
+        assert_eq!(
+            hash(r#"{"b": 1, "a": [2.0, "x"]}"#),
+            hash(r#"{"a":[2,"x"],"b":1}"#)
+        );
         assert_ne!(hash(r#"{"a": 1}"#), hash(r#"{"a": "1"}"#));
         // Of the empty map, so that other implementations can compare theirs.
-        assert_eq!(hash("{}"), "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
+        assert_eq!(
+            hash("{}"),
+            "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+        );
     }
 }

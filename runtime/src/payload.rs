@@ -50,7 +50,10 @@ pub(crate) struct PayloadLimits {
 
 impl PayloadLimits {
     pub(crate) fn of(config: &Config) -> Self {
-        Self { inline: config.max_inline_body, most: config.max_body }
+        Self {
+            inline: config.max_inline_body,
+            most: config.max_body,
+        }
     }
 }
 
@@ -66,19 +69,35 @@ pub(crate) async fn check_in(
 ) -> Result<Bytes, PayloadError> {
     let limits = client.payload_limits();
     if body.len() > limits.most {
-        return Err(PayloadError::TooLarge { size: body.len() as u64, limit: limits.most as u64 });
+        return Err(PayloadError::TooLarge {
+            size: body.len() as u64,
+            limit: limits.most as u64,
+        });
     }
     if body.is_empty() {
         // A claim among the headers is that of a message that is passed on.
         return Ok(body);
     }
     claim::remove(headers);
-    let room = client.nats().max_payload().saturating_sub(wire_size(headers) + HEADROOM);
+    let room = client
+        .nats()
+        .max_payload()
+        .saturating_sub(wire_size(headers) + HEADROOM);
     if body.len() <= limits.inline.min(room) {
         return Ok(body);
     }
-    let claim = Claim { name: name.to_owned(), size: body.len() as u64, sha256: claim::digest(&body).await };
-    write::put(&Bucket::of(client), &claim, &body, Instant::now() + TRANSFER_TIMEOUT).await?;
+    let claim = Claim {
+        name: name.to_owned(),
+        size: body.len() as u64,
+        sha256: claim::digest(&body).await,
+    };
+    write::put(
+        &Bucket::of(client),
+        &claim,
+        &body,
+        Instant::now() + TRANSFER_TIMEOUT,
+    )
+    .await?;
     claim.write(headers);
     Ok(Bytes::new())
 }
@@ -92,21 +111,38 @@ pub(crate) async fn check_out(
     headers: Option<&HeaderMap>,
     body: &Bytes,
 ) -> Result<Option<Bytes>, PayloadError> {
-    let Some(claim) = headers.map(Claim::read).transpose()?.flatten() else { return Ok(None) };
+    let Some(claim) = headers.map(Claim::read).transpose()?.flatten() else {
+        return Ok(None);
+    };
     let limit = client.payload_limits().most as u64;
     if claim.size > limit {
-        return Err(PayloadError::TooLarge { size: claim.size, limit });
+        return Err(PayloadError::TooLarge {
+            size: claim.size,
+            limit,
+        });
     }
     if !body.is_empty() {
-        return Err(PayloadError::Claim { reason: "the message has a body besides".to_owned() });
+        return Err(PayloadError::Claim {
+            reason: "the message has a body besides".to_owned(),
+        });
     }
-    read::get(&Bucket::of(client), &claim, Instant::now() + TRANSFER_TIMEOUT).await.map(Some)
+    read::get(
+        &Bucket::of(client),
+        &claim,
+        Instant::now() + TRANSFER_TIMEOUT,
+    )
+    .await
+    .map(Some)
 }
 
 /// What the headers take of a message.
 fn wire_size(headers: &HeaderMap) -> usize {
-    let line = |name: &str, value: &async_nats::HeaderValue| name.len() + value.as_str().len() + ": \r\n".len();
-    let lines = headers.iter().flat_map(|(name, values)| values.iter().map(move |value| line(name.as_ref(), value)));
+    let line = |name: &str, value: &async_nats::HeaderValue| {
+        name.len() + value.as_str().len() + ": \r\n".len()
+    };
+    let lines = headers
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| line(name.as_ref(), value)));
     lines.sum::<usize>() + "NATS/1.0\r\n\r\n".len()
 }
 
@@ -120,6 +156,9 @@ mod tests {
         assert_eq!(wire_size(&headers), "NATS/1.0\r\n\r\n".len());
         headers.insert("A", "b");
         headers.append("A", "cd");
-        assert_eq!(wire_size(&headers), "NATS/1.0\r\nA: b\r\nA: cd\r\n\r\n".len());
+        assert_eq!(
+            wire_size(&headers),
+            "NATS/1.0\r\nA: b\r\nA: cd\r\n\r\n".len()
+        );
     }
 }

@@ -104,7 +104,12 @@ impl Presence {
     ) -> Result<Self, ReceiveError> {
         let failed = |reason: String| ReceiveError::Presence { reason };
         let namespace = client.namespace();
-        let key_subject = format!("$KV.{}.{}.{}", namespace.agents_bucket(), config.agent, config.instance);
+        let key_subject = format!(
+            "$KV.{}.{}.{}",
+            namespace.agents_bucket(),
+            config.agent,
+            config.instance
+        );
         let echo_subject = format!("{namespace}.presence.{}.{}", config.agent, config.instance);
         let mut heart = Heart {
             client: client.clone(),
@@ -118,23 +123,43 @@ impl Presence {
                 state: InstanceState::Starting,
                 started_at: unix_ms(),
                 seq: 0,
-                actions: actions.into_iter().map(|name| ActionInfo { name }).collect(),
+                actions: actions
+                    .into_iter()
+                    .map(|name| ActionInfo { name })
+                    .collect(),
                 definitions: Vec::new(),
                 load: Load::default(),
             },
         };
-        let mut echoes =
-            client.nats().subscribe(echo_subject).await.map_err(|error| failed(error.to_string()))?;
+        let mut echoes = client
+            .nats()
+            .subscribe(echo_subject)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         let sent_ms = unix_ms();
-        heart.beat(ANNOUNCE_TIMEOUT).await.map_err(|error| failed(error.to_string()))?;
+        heart
+            .beat(ANNOUNCE_TIMEOUT)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         let echo = tokio::time::timeout(ANNOUNCE_TIMEOUT, echoes.next()).await;
-        match echo.ok().flatten().and_then(|echo| server_time_ms(echo.headers.as_ref())) {
+        match echo
+            .ok()
+            .flatten()
+            .and_then(|echo| server_time_ms(echo.headers.as_ref()))
+        {
             Some(server_ms) => client.clock().observe(server_ms, sent_ms),
-            None => tracing::warn!("the server does not republish presence; its clock is taken to be ours"),
+            None => tracing::warn!(
+                "the server does not republish presence; its clock is taken to be ours"
+            ),
         }
         let (state, changes) = watch::channel(InstanceState::Starting);
         let heart = tokio::spawn(heart.run(changes));
-        Ok(Self { client: client.clone(), key_subject, state, heart })
+        Ok(Self {
+            client: client.clone(),
+            key_subject,
+            state,
+            heart,
+        })
     }
 
     pub(crate) fn ready(&self) {
@@ -152,7 +177,11 @@ impl Presence {
         headers.insert("KV-Operation", "PURGE");
         headers.insert("Nats-Rollup", "sub");
         headers.insert("Nats-TTL", "30s");
-        let purge = Outgoing { subject: self.key_subject.clone(), headers, body: Default::default() };
+        let purge = Outgoing {
+            subject: self.key_subject.clone(),
+            headers,
+            body: Default::default(),
+        };
         let deadline = Instant::now() + Duration::from_secs(2);
         if let Err(error) = store::store(self.client.nats(), &purge, deadline).await {
             tracing::warn!(%error, "the presence record could not be removed, it will expire");
@@ -192,8 +221,14 @@ impl Heart {
         let body = serde_json::to_vec(&record).expect("a presence record has string keys only");
         let mut headers = HeaderMap::new();
         headers.insert("Nats-TTL", ttl_seconds(self.interval * LIFETIME_INTERVALS));
-        let outgoing = Outgoing { subject: self.key_subject.clone(), headers, body: body.into() };
-        store::store(self.client.nats(), &outgoing, Instant::now() + within).await.map(drop)
+        let outgoing = Outgoing {
+            subject: self.key_subject.clone(),
+            headers,
+            body: body.into(),
+        };
+        store::store(self.client.nats(), &outgoing, Instant::now() + within)
+            .await
+            .map(drop)
     }
 }
 
@@ -202,10 +237,32 @@ pub(crate) async fn others_alive(client: &Client, agent: &Name, instance: &Token
     let bucket = client.namespace().agents_bucket();
     let own = format!("$KV.{bucket}.{agent}.{instance}");
     let request = serde_json::json!({ "subjects_filter": format!("$KV.{bucket}.{agent}.*") });
-    let answer: Result<serde_json::Value, _> =
-        client.jetstream().request(format!("STREAM.INFO.KV_{bucket}"), &request).await;
-    let subjects = answer.ok().and_then(|info| info["state"]["subjects"].as_object().cloned());
-    subjects.is_some_and(|subjects| subjects.keys().any(|subject| *subject != own))
+    let answer: Result<serde_json::Value, _> = client
+        .jetstream()
+        .request(format!("STREAM.INFO.KV_{bucket}"), &request)
+        .await;
+    let subjects = answer
+        .ok()
+        .and_then(|info| info["state"]["subjects"].as_object().cloned());
+    let others = subjects
+        .into_iter()
+        .flatten()
+        .map(|(subject, _)| subject)
+        .filter(|subject| *subject != own);
+    for subject in others {
+        // The trace of an instance that has left stays for a while, without a body.
+        let record = client
+            .nats()
+            .request(
+                format!("$JS.API.DIRECT.GET.KV_{bucket}.{subject}"),
+                Default::default(),
+            )
+            .await;
+        if record.is_ok_and(|record| !record.payload.is_empty()) {
+            return true;
+        }
+    }
+    false
 }
 
 /// The server counts lifetimes in whole seconds.
@@ -216,6 +273,7 @@ fn ttl_seconds(lifetime: Duration) -> String {
 /// When the server stored what it republishes, in Unix milliseconds.
 fn server_time_ms(headers: Option<&HeaderMap>) -> Option<i64> {
     let stamp = headers?.get("Nats-Time-Stamp")?.as_str();
-    let time = time::OffsetDateTime::parse(stamp, &time::format_description::well_known::Rfc3339).ok()?;
+    let time =
+        time::OffsetDateTime::parse(stamp, &time::format_description::well_known::Rfc3339).ok()?;
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
 }

@@ -56,7 +56,10 @@ pub trait CommandHandler: Send + Sync + 'static {
     fn knows(&self, action: &str) -> bool;
 
     /// Runs the action of a command.
-    fn call(&self, invocation: Invocation) -> Pin<Box<dyn Future<Output = Result<Raw, McpError>> + Send>>;
+    fn call(
+        &self,
+        invocation: Invocation,
+    ) -> Pin<Box<dyn Future<Output = Result<Raw, McpError>> + Send>>;
 }
 
 /// How one instance of an agent works.
@@ -126,14 +129,24 @@ impl Worker {
     ///
     /// # Errors
     /// When the agent's consumers cannot be created or differ, or its presence cannot be written.
-    pub async fn start(client: &Client, config: WorkerConfig, handler: Arc<dyn CommandHandler>) -> Result<Self, ReceiveError> {
+    pub async fn start(
+        client: &Client,
+        config: WorkerConfig,
+        handler: Arc<dyn CommandHandler>,
+    ) -> Result<Self, ReceiveError> {
         let client = client.named(config.agent.clone());
         if client.may_create() {
-            topology::ensure_agent(client.jetstream(), client.namespace().as_str(), config.agent.as_str()).await?;
+            topology::ensure_agent(
+                client.jetstream(),
+                client.namespace().as_str(),
+                config.agent.as_str(),
+            )
+            .await?;
         }
         let load = Arc::new(LoadMeter::new(config.capacity.max(1)));
         // The first record also tells the offset of the server's clock, by which deadlines are judged.
-        let presence = Presence::announce(&client, &config, handler.actions(), Arc::clone(&load)).await?;
+        let presence =
+            Presence::announce(&client, &config, handler.actions(), Arc::clone(&load)).await?;
         let stop = CancellationToken::new();
         let shared = Arc::new_cyclic(|myself| Shared {
             agent: config.agent,
@@ -151,11 +164,25 @@ impl Worker {
         let drain = CancellationToken::new();
         let (drain_tx, drain_requested) = mpsc::channel(1);
         let (idle_tx, idle) = watch::channel(false);
-        let receiving =
-            intake::Intake::new(Arc::clone(&shared), leases.clone(), config.capacity.max(1), drain.clone(), drain_tx).await?;
+        let receiving = intake::Intake::new(
+            Arc::clone(&shared),
+            leases.clone(),
+            config.capacity.max(1),
+            drain.clone(),
+            drain_tx,
+        )
+        .await?;
         tokio::spawn(receiving.run(idle_tx));
         presence.ready();
-        Ok(Self { shared, presence, drain, idle, leases, stop, drain_requested })
+        Ok(Self {
+            shared,
+            presence,
+            drain,
+            idle,
+            leases,
+            stop,
+            drain_requested,
+        })
     }
 
     /// This instance's id.
@@ -186,11 +213,14 @@ impl Worker {
     pub async fn drain(mut self, grace: Duration) -> bool {
         self.presence.draining();
         self.drain.cancel();
-        let done = tokio::time::timeout(grace, self.idle.wait_for(|idle| *idle)).await.is_ok();
+        let done = tokio::time::timeout(grace, self.idle.wait_for(|idle| *idle))
+            .await
+            .is_ok();
         if !done {
             tracing::warn!("the grace is over, what still runs is left to other instances");
             self.shared.abandon.cancel();
-            let _ = tokio::time::timeout(Duration::from_secs(1), self.idle.wait_for(|idle| *idle)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), self.idle.wait_for(|idle| *idle))
+                .await;
         }
         self.presence.leave().await;
         self.stop.cancel();

@@ -55,12 +55,16 @@ impl Replies {
         requester: &Token,
     ) -> Result<Self, async_nats::SubscribeError> {
         let replies = Self::default();
-        let mut frames = nats.subscribe(namespace.reply(requester.as_str(), "*")).await?;
+        let mut frames = nats
+            .subscribe(namespace.reply(requester.as_str(), "*"))
+            .await?;
         let table = Arc::downgrade(&replies.waiting);
         tokio::spawn(async move {
             while let Some(message) = frames.next().await {
                 // The last clone of the client is gone: nobody can be waiting any more.
-                let Some(waiting) = table.upgrade() else { break };
+                let Some(waiting) = table.upgrade() else {
+                    break;
+                };
                 Self { waiting }.route(&message);
             }
         });
@@ -74,9 +78,17 @@ impl Replies {
             true => Some(mpsc::channel(PROGRESS_BACKLOG)).unzip(),
             false => (None, None),
         };
-        let waiter = Waiter { response: response_tx, progress: progress_tx };
+        let waiter = Waiter {
+            response: response_tx,
+            progress: progress_tx,
+        };
         self.table().insert(command_id.to_owned(), waiter);
-        Expected { response, progress, command_id: command_id.to_owned(), replies: self.clone() }
+        Expected {
+            response,
+            progress,
+            command_id: command_id.to_owned(),
+            replies: self.clone(),
+        }
     }
 
     fn route(&self, message: &Message) {
@@ -85,7 +97,11 @@ impl Replies {
             return self.finish(command_id, Answer::NobodyListens);
         }
         // Only responses are ever that large.
-        if message.headers.as_ref().is_some_and(|headers| headers.get("Mcp-Payload").is_some()) {
+        if message
+            .headers
+            .as_ref()
+            .is_some_and(|headers| headers.get("Mcp-Payload").is_some())
+        {
             return self.finish(command_id, Answer::Claimed(message.clone()));
         }
         let reply = match decode(message) {
@@ -111,7 +127,11 @@ impl Replies {
     }
 
     fn advance(&self, command_id: &str, progress: Progress) {
-        if let Some(Waiter { progress: Some(frames), .. }) = self.table().get(command_id) {
+        if let Some(Waiter {
+            progress: Some(frames),
+            ..
+        }) = self.table().get(command_id)
+        {
             let _ = frames.try_send(progress);
         }
     }

@@ -16,16 +16,18 @@ use crate::{
     client::Client,
     error::SendError,
     message::{Command, DecodeError, McpError, Name, Priority, Progress, Raw, Recovery, Reply},
+    persistence::{Durability, MessageKind},
     resilience::{Advice, Checked, Decision, RetryConfig, RetryState},
     trace::TraceContext,
 };
 
 use attempt::{Attempt, Expectation};
 
-pub(crate) use attempt::{outgoing, store_error};
+pub(crate) use attempt::{LONGEST_PUBLISH, outgoing, store_error};
 
 type OnProgress = Arc<dyn Fn(&Progress) + Send + Sync>;
-type Fallback<R> = Box<dyn FnOnce(McpError) -> Pin<Box<dyn Future<Output = Result<R, McpError>> + Send>> + Send>;
+type Fallback<R> =
+    Box<dyn FnOnce(McpError) -> Pin<Box<dyn Future<Output = Result<R, McpError>> + Send>> + Send>;
 
 /// A command about to be sent; await it for the result.
 ///
@@ -53,7 +55,12 @@ enum Ttl {
 }
 
 impl<R> SendCommand<R> {
-    pub(crate) fn new(client: Client, target: &str, action: &str, parameters: &impl Serialize) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        target: &str,
+        action: &str,
+        parameters: &impl Serialize,
+    ) -> Self {
         let command = compose(&client, target, action, parameters).map(Box::new);
         Self {
             timeout: client.default_timeout(),
@@ -64,7 +71,10 @@ impl<R> SendCommand<R> {
             on_progress: None,
             trace: TraceContext::default(),
             // One attempt: whoever wants more says so.
-            retry: RetryConfig { max_retries: 0, ..RetryConfig::default() },
+            retry: RetryConfig {
+                max_retries: 0,
+                ..RetryConfig::default()
+            },
             attempt_timeout: None,
             cancel_on_drop: false,
             fallback: None,
@@ -146,7 +156,9 @@ impl<R> SendCommand<R> {
         let valid = (1..=256).contains(&key.len());
         let mut this = self.with(|command| command.idempotency_key = Some(key));
         if !valid && this.command.is_ok() {
-            this.command = Err(SendError::Invalid { reason: "an idempotency key has 1 to 256 bytes".to_owned() });
+            this.command = Err(SendError::Invalid {
+                reason: "an idempotency key has 1 to 256 bytes".to_owned(),
+            });
         }
         this
     }
@@ -170,7 +182,10 @@ impl<R> SendCommand<R> {
     /// The message id that the command will travel under; `None` when it is not valid.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        self.command.as_ref().ok().map(|command| command.id.as_str())
+        self.command
+            .as_ref()
+            .ok()
+            .map(|command| command.id.as_str())
     }
 
     fn with(mut self, change: impl FnOnce(&mut Command)) -> Self {
@@ -197,17 +212,36 @@ impl<R> SendCommand<R> {
         };
         let retry = match Checked::new(self.retry) {
             Ok(retry) => retry,
-            Err(error) => return (Err(SendError::Invalid { reason: error.to_string() }), 0),
+            Err(error) => {
+                return (
+                    Err(SendError::Invalid {
+                        reason: error.to_string(),
+                    }),
+                    0,
+                );
+            }
         };
         let deadline = Instant::now() + self.timeout;
         let mut retry = RetryState::new(retry, Some(deadline.into_std()));
         let target = self.client.target(&command.target);
-        let cancel = self.cancel_on_drop.then(|| CancelOnDrop::new(&self.client, &command));
-        let expectation = Expectation { realtime: self.realtime, on_progress: self.on_progress };
+        let cancel = self
+            .cancel_on_drop
+            .then(|| CancelOnDrop::new(&self.client, &command));
+        let kind = match self.realtime {
+            true => MessageKind::RealtimeCommand,
+            false => MessageKind::Command,
+        };
+        let realtime =
+            self.client.durability().durability(kind, command.priority) == Durability::Transient;
+        let expectation = Expectation {
+            realtime,
+            on_progress: self.on_progress,
+        };
         let mut not_instance = None;
         let outcome = loop {
             let began = Instant::now();
-            let attempt_deadline = deadline.min(began + self.attempt_timeout.unwrap_or(self.timeout));
+            let attempt_deadline =
+                deadline.min(began + self.attempt_timeout.unwrap_or(self.timeout));
             command.ttl_ms = match self.ttl {
                 // What is left: a retry is worth no more than the wait for it.
                 Ttl::AsTimeout => Some(millis(deadline - began)),
@@ -258,20 +292,31 @@ impl Failure {
             Ok(reply) => {
                 let error = reply.error.as_ref()?;
                 let elsewhere = error.recovery == Recovery::RetryElsewhere;
-                Some(Self { advice: error.into(), not_instance: elsewhere.then(|| reply.instance.clone()) })
+                Some(Self {
+                    advice: error.into(),
+                    not_instance: elsewhere.then(|| reply.instance.clone()),
+                })
             }
             // It is queued: a second one would be a second execution.
-            Err(SendError::Timeout { queued: true, .. }) if !has_key => {
-                Some(Self { advice: Advice::PERMANENT, not_instance: None })
-            }
-            Err(error) => Some(Self { advice: (&error.to_mcp_error()).into(), not_instance: None }),
+            Err(SendError::Timeout { queued: true, .. }) if !has_key => Some(Self {
+                advice: Advice::PERMANENT,
+                not_instance: None,
+            }),
+            Err(error) => Some(Self {
+                advice: (&error.to_mcp_error()).into(),
+                not_instance: None,
+            }),
         }
     }
 }
 
 impl From<&McpError> for Advice {
     fn from(error: &McpError) -> Self {
-        Self { temporary: error.is_temporary(), max_retries: error.max_retries, retry_delay: error.retry_delay }
+        Self {
+            temporary: error.is_temporary(),
+            max_retries: error.max_retries,
+            retry_delay: error.retry_delay,
+        }
     }
 }
 
@@ -289,22 +334,39 @@ impl<R: DeserializeOwned + 'static> IntoFuture for SendCommand<R> {
             let (reply, attempts) = self.attempts().await;
             let error = match reply?.into_outcome() {
                 Some(Ok(result)) => {
-                    return result.decode().map_err(|source| SendError::UnexpectedResult { target, action, source });
+                    return result
+                        .decode()
+                        .map_err(|source| SendError::UnexpectedResult {
+                            target,
+                            action,
+                            source,
+                        });
                 }
                 Some(Err(error)) => error,
                 None => {
                     let source = DecodeError::new("the response carries neither result nor error");
-                    return Err(SendError::UnexpectedResult { target, action, source });
+                    return Err(SendError::UnexpectedResult {
+                        target,
+                        action,
+                        source,
+                    });
                 }
             };
             let error = match fallback {
-                Some(fallback) if error.recovery == Recovery::Fallback => match fallback(error).await {
-                    Ok(result) => return Ok(result),
-                    Err(error) => error,
-                },
+                Some(fallback) if error.recovery == Recovery::Fallback => {
+                    match fallback(error).await {
+                        Ok(result) => return Ok(result),
+                        Err(error) => error,
+                    }
+                }
                 _ => error,
             };
-            Err(SendError::Answered { target, action, error: Box::new(error), attempts })
+            Err(SendError::Answered {
+                target,
+                action,
+                error: Box::new(error),
+                attempts,
+            })
         })
     }
 }
@@ -319,7 +381,12 @@ pub(crate) fn compose(
     let target = Name::new(target).map_err(|error| invalid(error.to_string()))?;
     let action = Name::new(action).map_err(|error| invalid(error.to_string()))?;
     let parameters = Raw::encode(parameters).map_err(|error| invalid(error.to_string()))?;
-    Ok(Command::new(client.name().clone(), target, action, parameters))
+    Ok(Command::new(
+        client.name().clone(),
+        target,
+        action,
+        parameters,
+    ))
 }
 
 pub(crate) fn millis(duration: Duration) -> u64 {

@@ -76,7 +76,11 @@ pub(crate) async fn store(
         if Instant::now() + RETRY_PAUSE >= deadline {
             return Err(StoreError::Unavailable { reason: failure });
         }
-        tracing::debug!(subject = message.subject, failure, "publish not acknowledged, sending again");
+        tracing::debug!(
+            subject = message.subject,
+            failure,
+            "publish not acknowledged, sending again"
+        );
         sleep(RETRY_PAUSE).await;
     }
 }
@@ -87,27 +91,42 @@ async fn publish_once(nats: &async_nats::Client, message: &Outgoing) -> Result<S
         .headers(message.headers.clone())
         .payload(message.body.clone())
         .timeout(Some(ACK_TIMEOUT));
-    let answer = nats.send_request(message.subject.clone(), request).await.map_err(|error| match error.kind() {
-        RequestErrorKind::MaxPayloadExceeded => StoreError::TooLarge { size: message.size(), limit },
-        // What the server says while it restarts, elects a leader or has no such stream.
-        RequestErrorKind::NoResponders => unavailable("no stream takes the subject at the moment"),
-        RequestErrorKind::TimedOut => unavailable("no acknowledgement in time"),
-        _ => unavailable(error.to_string()),
-    })?;
+    let answer = nats
+        .send_request(message.subject.clone(), request)
+        .await
+        .map_err(|error| match error.kind() {
+            RequestErrorKind::MaxPayloadExceeded => StoreError::TooLarge {
+                size: message.size(),
+                limit,
+            },
+            // What the server says while it restarts, elects a leader or has no such stream.
+            RequestErrorKind::NoResponders => {
+                unavailable("no stream takes the subject at the moment")
+            }
+            RequestErrorKind::TimedOut => unavailable("no acknowledgement in time"),
+            _ => unavailable(error.to_string()),
+        })?;
     read_acknowledgement(&answer.payload)
 }
 
 fn read_acknowledgement(payload: &[u8]) -> Result<Stored, StoreError> {
-    let refusal = serde_json::from_slice::<Acknowledgement>(payload).ok().and_then(|ack| ack.error);
+    let refusal = serde_json::from_slice::<Acknowledgement>(payload)
+        .ok()
+        .and_then(|ack| ack.error);
     match refusal {
-        Some(refusal) => Err(StoreError::Refused { code: refusal.err_code, description: refusal.description }),
+        Some(refusal) => Err(StoreError::Refused {
+            code: refusal.err_code,
+            description: refusal.description,
+        }),
         None => serde_json::from_slice(payload)
             .map_err(|_| unavailable("the answer is no publish acknowledgement")),
     }
 }
 
 fn unavailable(reason: impl Into<String>) -> StoreError {
-    StoreError::Unavailable { reason: reason.into() }
+    StoreError::Unavailable {
+        reason: reason.into(),
+    }
 }
 
 impl Outgoing {
@@ -115,7 +134,10 @@ impl Outgoing {
         let mut size = self.body.len();
         for (name, values) in self.headers.iter() {
             let name: &str = name.as_ref();
-            size += values.iter().map(|value| name.len() + value.as_str().len() + 4).sum::<usize>();
+            size += values
+                .iter()
+                .map(|value| name.len() + value.as_str().len() + 4)
+                .sum::<usize>();
         }
         size
     }
@@ -127,10 +149,19 @@ mod tests {
 
     #[test]
     fn acknowledgements_and_refusals_are_told_apart() {
-        let stored = read_acknowledgement(br#"{"stream":"mcp_commands","seq":7,"duplicate":true}"#).unwrap();
+        let stored =
+            read_acknowledgement(br#"{"stream":"mcp_commands","seq":7,"duplicate":true}"#).unwrap();
         assert_eq!((stored.sequence, stored.duplicate), (7, true));
-        let refused = read_acknowledgement(br#"{"error":{"code":503,"err_code":10077,"description":"full"},"seq":0}"#);
-        assert!(matches!(refused, Err(StoreError::Refused { code: 10077, .. })));
-        assert!(matches!(read_acknowledgement(b"nonsense"), Err(StoreError::Unavailable { .. })));
+        let refused = read_acknowledgement(
+            br#"{"error":{"code":503,"err_code":10077,"description":"full"},"seq":0}"#,
+        );
+        assert!(matches!(
+            refused,
+            Err(StoreError::Refused { code: 10077, .. })
+        ));
+        assert!(matches!(
+            read_acknowledgement(b"nonsense"),
+            Err(StoreError::Unavailable { .. })
+        ));
     }
 }

@@ -9,10 +9,11 @@ use crate::{
     client::Client,
     error::SendError,
     message::{Command, Name, Priority, RetryPolicy},
-    outcome::{Found, Outcomes, OutcomeRecord, OutcomeState, record_key},
+    outcome::{Found, OutcomeRecord, OutcomeState, Outcomes, record_key},
+    persistence::{Envelope, MessageKind, Outbox},
     resilience::{Checked, RetryConfig},
-    send::{compose, millis, outgoing, store_error},
-    store,
+    send::{LONGEST_PUBLISH, compose, millis, outgoing, store_error},
+    store::{self, Outgoing, StoreError},
     trace::TraceContext,
 };
 
@@ -33,7 +34,12 @@ pub struct SubmitCommand {
 }
 
 impl SubmitCommand {
-    pub(crate) fn new(client: Client, target: &str, action: &str, parameters: &impl Serialize) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        target: &str,
+        action: &str,
+        parameters: &impl Serialize,
+    ) -> Self {
         Self {
             timeout: client.default_timeout(),
             command: compose(&client, target, action, parameters).map(Box::new),
@@ -55,7 +61,9 @@ impl SubmitCommand {
         match (&mut self.command, (1..=256).contains(&key.len())) {
             (Ok(command), true) => command.idempotency_key = Some(key),
             (Ok(_), false) => {
-                self.command = Err(SendError::Invalid { reason: "an idempotency key has 1 to 256 bytes".to_owned() });
+                self.command = Err(SendError::Invalid {
+                    reason: "an idempotency key has 1 to 256 bytes".to_owned(),
+                });
             }
             (Err(_), _) => {}
         }
@@ -104,21 +112,82 @@ impl SubmitCommand {
     }
 
     async fn submit(self) -> Result<Submitted, SendError> {
-        let mut command = self.command?;
-        let retry = Checked::new(self.retry).map_err(|error| SendError::Invalid { reason: error.to_string() })?;
+        let Self {
+            client,
+            command,
+            retry,
+            timeout,
+            trace,
+        } = self;
+        let mut command = command?;
+        let retry = Checked::new(retry).map_err(|error| SendError::Invalid {
+            reason: error.to_string(),
+        })?;
         command.retry = Some(RetryPolicy {
             max_retries: retry.max_retries,
             base_delay_ms: millis(retry.base_delay),
             max_delay_ms: millis(retry.max_delay),
             jitter: retry.jitter,
         });
-        let subject = self.client.namespace().command(&command.target, command.priority, &command.action);
-        let outgoing = outgoing(&self.client, subject, &command, &self.trace).await?;
-        let deadline = Instant::now() + self.timeout.min(Duration::from_secs(90));
-        store::store(self.client.nats(), &outgoing, deadline).await.map_err(store_error)?;
-        let key = command.idempotency_key.clone().unwrap_or_else(|| command.id.clone());
-        Ok(Submitted { client: self.client, target: command.target.clone(), action: command.action.clone(), id: command.id.clone(), key })
+        let subject =
+            client
+                .namespace()
+                .command(&command.target, command.priority, &command.action);
+        let outgoing = outgoing(&client, subject, &command, &trace).await?;
+        let deadline = Instant::now() + timeout.min(LONGEST_PUBLISH);
+        let spools = client
+            .durability()
+            .spools(MessageKind::Command, command.priority);
+        match client.outbox().filter(|_| spools) {
+            Some(outbox) => {
+                store_or_spool(&client, outbox, &command.id, &outgoing, deadline).await?
+            }
+            None => drop(
+                store::store(client.nats(), &outgoing, deadline)
+                    .await
+                    .map_err(store_error)?,
+            ),
+        }
+        let Command {
+            id,
+            target,
+            action,
+            idempotency_key,
+            ..
+        } = *command;
+        let key = idempotency_key.unwrap_or_else(|| id.clone());
+        Ok(Submitted {
+            client,
+            target,
+            action,
+            id,
+            key,
+        })
     }
+}
+
+/// The outbox is for a server that is away, not for one that refuses. Should a publish that got no answer
+/// have been stored after all, its message id tells the second from it.
+async fn store_or_spool(
+    client: &Client,
+    outbox: &Outbox,
+    id: &str,
+    outgoing: &Outgoing,
+    deadline: Instant,
+) -> Result<(), SendError> {
+    if client.is_connected() {
+        match store::store(client.nats(), outgoing, deadline).await {
+            Ok(_) => return Ok(()),
+            Err(StoreError::Unavailable { reason }) => {
+                tracing::debug!(reason, "spooling a command")
+            }
+            Err(error) => return Err(store_error(error)),
+        }
+    }
+    let spooled = outbox.spool(Envelope::of_outgoing(id, outgoing)).await;
+    spooled.map(drop).map_err(|error| SendError::Transport {
+        reason: error.to_string(),
+    })
 }
 
 impl IntoFuture for SubmitCommand {
@@ -162,7 +231,10 @@ impl Submitted {
         let mut pause = FIRST_LOOK;
         loop {
             let record = find(&self.client, &self.target, &self.action, &self.key).await?;
-            if let Some(outcome) = record.and_then(|record| record.response).and_then(crate::Reply::into_outcome) {
+            if let Some(outcome) = record
+                .and_then(|record| record.response)
+                .and_then(crate::Reply::into_outcome)
+            {
                 return self.read(outcome);
             }
             if Instant::now() + pause >= deadline {
@@ -179,11 +251,25 @@ impl Submitted {
         }
     }
 
-    fn read<R: DeserializeOwned>(&self, outcome: Result<crate::Raw, crate::McpError>) -> Result<R, SendError> {
+    fn read<R: DeserializeOwned>(
+        &self,
+        outcome: Result<crate::Raw, crate::McpError>,
+    ) -> Result<R, SendError> {
         let (target, action) = (self.target.to_string(), self.action.to_string());
         match outcome {
-            Ok(result) => result.decode().map_err(|source| SendError::UnexpectedResult { target, action, source }),
-            Err(error) => Err(SendError::Answered { target, action, error: Box::new(error), attempts: 1 }),
+            Ok(result) => result
+                .decode()
+                .map_err(|source| SendError::UnexpectedResult {
+                    target,
+                    action,
+                    source,
+                }),
+            Err(error) => Err(SendError::Answered {
+                target,
+                action,
+                error: Box::new(error),
+                attempts: 1,
+            }),
         }
     }
 }
@@ -191,9 +277,16 @@ impl Submitted {
 /// The outcome record of a key, or of a submitted command's id; `None` while nobody has begun with it.
 ///
 /// A key that was released after a temporary error shows that error for a minute.
-pub(crate) async fn find(client: &Client, agent: &Name, action: &Name, key: &str) -> Result<Option<OutcomeRecord>, SendError> {
+pub(crate) async fn find(
+    client: &Client,
+    agent: &Name,
+    action: &Name,
+    key: &str,
+) -> Result<Option<OutcomeRecord>, SendError> {
     let found = Outcomes::look(client, &record_key(agent, action, key)).await;
-    let Found { record, .. } = found.map_err(|error| SendError::Transport { reason: error.to_string() })?;
+    let Found { record, .. } = found.map_err(|error| SendError::Transport {
+        reason: error.to_string(),
+    })?;
     Ok(record)
 }
 

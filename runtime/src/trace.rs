@@ -12,8 +12,15 @@ pub struct TraceContext {
 impl TraceContext {
     /// Reads the headers of a message.
     pub(crate) fn extract(headers: Option<&HeaderMap>) -> Self {
-        let read = |name| headers.and_then(|headers| headers.get(name)).map(|value| value.as_str().to_owned());
-        Self { traceparent: read("traceparent"), tracestate: read("tracestate") }
+        let read = |name| {
+            headers
+                .and_then(|headers| headers.get(name))
+                .map(|value| value.as_str().to_owned())
+        };
+        Self {
+            traceparent: read("traceparent"),
+            tracestate: read("tracestate"),
+        }
     }
 
     /// Writes the headers of a message.

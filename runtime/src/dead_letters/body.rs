@@ -4,22 +4,15 @@ use std::collections::BTreeMap;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
 
 use crate::{
     client::Client,
     message::{Format, Raw},
+    payload,
     persistence::header,
 };
 
 use super::{Edits, OpenedLetter};
-
-/// A longer body travels by claim check.
-const LONGEST_INLINE: usize = 256 * 1024;
-
-/// The largest body that is fetched from the object store.
-const MAX_FETCHED: u64 = 64 * 1024 * 1024;
 
 /// A body as it is to be sent.
 pub(super) struct Body {
@@ -67,22 +60,10 @@ impl Body {
         object: &str,
         headers: &mut HeaderMap,
     ) -> Result<(), String> {
-        if self.bytes.len() <= LONGEST_INLINE {
-            return Ok(());
-        }
-        let store = client
-            .jetstream()
-            .get_object_store(client.namespace().payloads_bucket())
-            .await;
-        let store = store.map_err(|error| error.to_string())?;
-        store
-            .put(object, &mut self.bytes.as_ref())
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bytes = payload::check_in(client, object, bytes, headers)
             .await
             .map_err(|error| error.to_string())?;
-        headers.insert("Mcp-Payload", object);
-        headers.insert("Mcp-Payload-Size", self.bytes.len().to_string());
-        headers.insert("Mcp-Payload-Sha256", hex(&self.bytes));
-        self.bytes = Bytes::new();
         Ok(())
     }
 }
@@ -134,40 +115,9 @@ fn text(fields: &BTreeMap<String, Raw>, name: &str) -> Option<String> {
 }
 
 async fn fetch(client: &Client, opened: &OpenedLetter) -> Result<Bytes, String> {
-    let Some(object) = header(&opened.headers, "Mcp-Payload") else {
-        return Ok(opened.body.clone());
-    };
-    let store = client
-        .jetstream()
-        .get_object_store(client.namespace().payloads_bucket())
-        .await;
-    let store = store.map_err(|error| error.to_string())?;
-    let reader = store
-        .get(object)
-        .await
-        .map_err(|error| format!("its body is gone from the object store: {error}"))?;
-    if reader.info().size as u64 > MAX_FETCHED {
-        return Err(format!("its body is over the limit of {MAX_FETCHED} bytes"));
-    }
-    let mut body = Vec::new();
-    reader
-        .take(MAX_FETCHED)
-        .read_to_end(&mut body)
-        .await
-        .map_err(|error| error.to_string())?;
-    match header(&opened.headers, "Mcp-Payload-Sha256") {
-        Some(expected) if expected.eq_ignore_ascii_case(&hex(&body)) => Ok(body.into()),
-        _ => Err(
-            "its body in the object store is not what was stored: the SHA-256 differs".to_owned(),
-        ),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let claimed = payload::check_out(client, Some(&opened.headers), &opened.body).await;
+    let claimed = claimed.map_err(|error| error.to_string())?;
+    Ok(claimed.unwrap_or_else(|| opened.body.clone()))
 }
 
 #[cfg(test)]

@@ -39,18 +39,26 @@ pub struct DecodeError {
 }
 
 fn at(field: &Option<String>) -> String {
-    field.as_ref().map(|field| format!(" at `{field}`")).unwrap_or_default()
+    field
+        .as_ref()
+        .map(|field| format!(" at `{field}`"))
+        .unwrap_or_default()
 }
 
 impl EncodeError {
     pub(crate) fn new(reason: impl std::fmt::Display) -> Self {
-        Self { reason: reason.to_string() }
+        Self {
+            reason: reason.to_string(),
+        }
     }
 }
 
 impl DecodeError {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), field: None }
+        Self {
+            reason: reason.into(),
+            field: None,
+        }
     }
 
     /// The path of the field that could not be read, such as `scenes[2].caption`.
@@ -66,7 +74,9 @@ impl Format {
     /// # Errors
     /// When the content type is neither of the two.
     pub fn from_content_type(header: Option<&str>) -> Result<Self, DecodeError> {
-        let Some(header) = header else { return Ok(Self::Msgpack) };
+        let Some(header) = header else {
+            return Ok(Self::Msgpack);
+        };
         let essence = header.split(';').next().unwrap_or_default().trim();
         match essence.to_ascii_lowercase().as_str() {
             "application/msgpack" | "" => Ok(Self::Msgpack),
@@ -85,7 +95,10 @@ impl Format {
     /// # Errors
     /// When the content type is neither of the two.
     pub fn of_message(message: &async_nats::Message) -> Result<Self, DecodeError> {
-        let header = message.headers.as_ref().and_then(|headers| headers.get("Content-Type"));
+        let header = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get("Content-Type"));
         Self::from_content_type(header.map(async_nats::HeaderValue::as_str))
     }
 
@@ -153,8 +166,10 @@ impl Format {
     }
 }
 
-type Deserializer<'a> =
-    rmp_serde::Deserializer<rmp_serde::decode::ReadReader<&'a [u8]>, HumanReadableConfig<DefaultConfig>>;
+type Deserializer<'a> = rmp_serde::Deserializer<
+    rmp_serde::decode::ReadReader<&'a [u8]>,
+    HumanReadableConfig<DefaultConfig>,
+>;
 
 // Human readable: an address or a UUID inside parameters is then the same text in both formats.
 pub(super) fn msgpack_deserializer(body: &[u8]) -> Deserializer<'_> {
@@ -166,7 +181,9 @@ pub(super) fn msgpack_deserializer(body: &[u8]) -> Deserializer<'_> {
 pub(super) fn to_msgpack<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, EncodeError> {
     type Config = HumanReadableConfig<StructMapConfig<DefaultConfig>>;
     let mut serializer: rmp_serde::Serializer<Vec<u8>, Config> =
-        rmp_serde::Serializer::new(Vec::with_capacity(256)).with_struct_map().with_human_readable();
+        rmp_serde::Serializer::new(Vec::with_capacity(256))
+            .with_struct_map()
+            .with_human_readable();
     value.serialize(&mut serializer).map_err(EncodeError::new)?;
     Ok(serializer.into_inner())
 }
@@ -183,7 +200,9 @@ pub(super) fn from_msgpack<T: DeserializeOwned>(body: &[u8]) -> Result<T, Decode
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(located)?;
-    deserializer.end().map_err(|error| DecodeError::new(error.to_string()))?;
+    deserializer
+        .end()
+        .map_err(|error| DecodeError::new(error.to_string()))?;
     Ok(value)
 }
 
@@ -220,7 +239,10 @@ mod tests {
     #[test]
     fn both_formats_round_trip_and_agree() {
         let any = serde_json::json!({"list": [1, -2, 3.5, null, true, "ü"], "big": u64::MAX});
-        let sample = Sample { name: "a".into(), any: Raw::encode(&any).unwrap() };
+        let sample = Sample {
+            name: "a".into(),
+            any: Raw::encode(&any).unwrap(),
+        };
         for format in [Format::Msgpack, Format::Json] {
             let body = format.encode(&sample).unwrap();
             let back: Sample = format.decode(&body).unwrap();
@@ -234,20 +256,28 @@ mod tests {
         let rows: [(Format, &[u8]); 7] = [
             (Format::Msgpack, b""),
             (Format::Msgpack, &[0x91, 0xa1, b'a']),
-            (Format::Msgpack, &[0x81, 0xa4, b'n', b'a', b'm', b'e', 0xa1, b'a', 0xc0]),
+            (
+                Format::Msgpack,
+                &[0x81, 0xa4, b'n', b'a', b'm', b'e', 0xa1, b'a', 0xc0],
+            ),
             (Format::Msgpack, &[0xdf, 0xff, 0xff, 0xff, 0xff]),
             (Format::Json, b"[\"a\"]"),
             (Format::Json, b"{\"name\":\"a\"} x"),
             (Format::Json, b""),
         ];
         for (format, body) in rows {
-            assert!(format.decode::<Sample>(body).is_err(), "{format:?} {body:x?}");
+            assert!(
+                format.decode::<Sample>(body).is_err(),
+                "{format:?} {body:x?}"
+            );
         }
     }
 
     #[test]
     fn errors_name_the_field() {
-        let error = Format::Json.decode::<Sample>(br#"{"name": 7}"#).unwrap_err();
+        let error = Format::Json
+            .decode::<Sample>(br#"{"name": 7}"#)
+            .unwrap_err();
         assert_eq!(error.field(), Some("name"));
         let error = Format::Json.decode::<Sample>(b"{}").unwrap_err();
         assert_eq!(error.field(), Some("name"));
@@ -255,7 +285,9 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused_without_overflowing_the_stack() {
-        let mut body = vec![0x82, 0xa4, b'n', b'a', b'm', b'e', 0xa1, b'a', 0xa3, b'a', b'n', b'y'];
+        let mut body = vec![
+            0x82, 0xa4, b'n', b'a', b'm', b'e', 0xa1, b'a', 0xa3, b'a', b'n', b'y',
+        ];
         body.extend(std::iter::repeat_n(0x91, 500_000));
         assert!(Format::Msgpack.decode::<Sample>(&body).is_err());
         let json = format!(r#"{{"name":"a","any":{}"#, "[".repeat(500_000));

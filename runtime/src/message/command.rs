@@ -115,7 +115,9 @@ fn message_id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Strin
     let id = String::deserialize(deserializer)?;
     match is_message_id(&id) {
         true => Ok(id),
-        false => Err(serde::de::Error::custom("not a UUID in hyphenated lower case")),
+        false => Err(serde::de::Error::custom(
+            "not a UUID in hyphenated lower case",
+        )),
     }
 }
 
@@ -160,14 +162,19 @@ impl Command {
     pub fn decode(format: Format, body: &[u8]) -> Result<Self, DecodeError> {
         let command: Self = format.decode(body)?;
         if command.v != PROTOCOL_VERSION {
-            return Err(DecodeError::new(format!("version {} is not supported, only 1 is", command.v)));
+            return Err(DecodeError::new(format!(
+                "version {} is not supported, only 1 is",
+                command.v
+            )));
         }
         if command.kind != Kind::Command {
             return Err(DecodeError::new("`kind` is not `command`"));
         }
         let key_length = command.idempotency_key.as_ref().map(String::len);
         if key_length.is_some_and(|length| !(1..=256).contains(&length)) {
-            return Err(DecodeError::new("`idempotency_key` must have 1 to 256 bytes"));
+            return Err(DecodeError::new(
+                "`idempotency_key` must have 1 to 256 bytes",
+            ));
         }
         if command.attempt == 0 {
             return Err(DecodeError::new("`attempt` counts from 1"));
@@ -187,12 +194,17 @@ impl Command {
 }
 
 /// Serialises a duration as whole milliseconds.
-pub(super) fn as_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_millis<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let millis = duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
     millis.serialize(serializer)
 }
 
 /// Reads whole milliseconds as a duration.
-pub(super) fn from_millis<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn from_millis<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
 }

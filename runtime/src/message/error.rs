@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::command::{as_millis, from_millis};
 
-/// The codes that the runtime itself uses; handlers add their own.
+/// The codes that the runtime itself uses; handlers add their own. Cause and remedy of each: [`CODES`](crate::CODES).
 pub mod code {
     /// The action cannot read its parameters; `details.field` names the field.
     pub const INVALID_PARAMETERS: &str = "INVALID_PARAMETERS";
@@ -56,7 +56,9 @@ pub enum Category {
 }
 
 /// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Severity {
     /// Part of normal work.
@@ -131,11 +133,17 @@ pub struct McpError {
     )]
     pub retry_delay: Option<Duration>,
     /// Anything for programs.
-    #[serde(default, deserialize_with = "map_or_null", skip_serializing_if = "Map::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "map_or_null",
+        skip_serializing_if = "Map::is_empty"
+    )]
     pub details: Map<String, Value>,
 }
 
-fn map_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+fn map_or_null<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Map<String, Value>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -281,7 +289,10 @@ mod tests {
             Err(Outer(std::io::Error::other("disk is gone")))?
         }
         let error = handler().unwrap_err();
-        assert_eq!((error.code.as_str(), error.category), (code::INTERNAL, Category::Temporary));
+        assert_eq!(
+            (error.code.as_str(), error.category),
+            (code::INTERNAL, Category::Temporary)
+        );
         assert_eq!(error.details["chain"], serde_json::json!(["disk is gone"]));
     }
 }

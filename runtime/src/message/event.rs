@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, Format, Name, PROTOCOL_VERSION, Priority, Raw, command::{Kind, new_message_id}};
+use super::{
+    DecodeError, Format, Name, PROTOCOL_VERSION, Priority, Raw,
+    command::{Kind, new_message_id},
+};
 
 /// An event as it travels.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,7 +47,9 @@ impl Event {
         match (event.v, event.kind) {
             (PROTOCOL_VERSION, Kind::Event) => Ok(event),
             (PROTOCOL_VERSION, _) => Err(DecodeError::new("`kind` is not `event`")),
-            (version, _) => Err(DecodeError::new(format!("version {version} is not supported, only 1 is"))),
+            (version, _) => Err(DecodeError::new(format!(
+                "version {version} is not supported, only 1 is"
+            ))),
         }
     }
 

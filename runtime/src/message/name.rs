@@ -41,7 +41,9 @@ impl Name {
         let bytes = text.as_bytes();
         let valid = (1..=64).contains(&bytes.len())
             && is_lower_alphanumeric(bytes[0])
-            && bytes.iter().all(|&b| is_lower_alphanumeric(b) || b == b'_' || b == b'-');
+            && bytes
+                .iter()
+                .all(|&b| is_lower_alphanumeric(b) || b == b'_' || b == b'-');
         match valid {
             true => Ok(Self(text.into())),
             false => Err(invalid(text, "name", Self::PATTERN)),
@@ -64,7 +66,9 @@ impl Token {
     /// When `text` does not have the form of an id.
     pub fn new(text: &str) -> Result<Self, InvalidName> {
         let valid = (1..=128).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         match valid {
             true => Ok(Self(text.into())),
             false => Err(invalid(text, "id", Self::PATTERN)),
@@ -92,7 +96,11 @@ fn is_lower_alphanumeric(byte: u8) -> bool {
 fn invalid(text: &str, what: &'static str, pattern: &'static str) -> InvalidName {
     // A hostile peer's megabyte does not belong in a message.
     let text = text.chars().take(80).collect();
-    InvalidName { text, what, pattern }
+    InvalidName {
+        text,
+        what,
+        pattern,
+    }
 }
 
 macro_rules! text_type {
@@ -145,7 +153,9 @@ mod tests {
             assert!(Name::new(good).is_ok(), "{good}");
         }
         let too_long = "a".repeat(65);
-        for bad in ["", "_a", "-a", "A", "a.b", "a b", "a*", "a>", "é", &too_long] {
+        for bad in [
+            "", "_a", "-a", "A", "a.b", "a b", "a*", "a>", "é", &too_long,
+        ] {
             assert!(Name::new(bad).is_err(), "{bad}");
         }
     }

@@ -1,7 +1,9 @@
 //! A value of any shape, kept encoded.
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, ser::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, ser::Error as _,
+};
 
 use super::codec::{self, DecodeError, EncodeError};
 

@@ -34,7 +34,11 @@ pub struct Reply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
     /// What came of it, when it went well.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub result: Option<Raw>,
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,7 +120,10 @@ impl Progress {
     /// Progress with the share that is done; clamped to 0 to 1.
     #[must_use]
     pub fn fraction(fraction: f64) -> Self {
-        Self { fraction: Some(fraction.clamp(0.0, 1.0)), ..Self::default() }
+        Self {
+            fraction: Some(fraction.clamp(0.0, 1.0)),
+            ..Self::default()
+        }
     }
 
     /// Adds a few words for people.
@@ -165,11 +172,18 @@ impl Answerer {
     }
 
     pub(crate) fn progress(&self, seq: u32, progress: Progress) -> Reply {
-        Reply { seq: Some(seq), progress: Some(progress), ..self.frame(ReplyKind::Progress) }
+        Reply {
+            seq: Some(seq),
+            progress: Some(progress),
+            ..self.frame(ReplyKind::Progress)
+        }
     }
 
     pub(crate) fn response(&self, outcome: Result<Raw, McpError>) -> Reply {
-        let mut frame = Reply { processing_ms: Some(0.0), ..self.frame(ReplyKind::Response) };
+        let mut frame = Reply {
+            processing_ms: Some(0.0),
+            ..self.frame(ReplyKind::Response)
+        };
         match outcome {
             Ok(result) => (frame.status, frame.result) = (Some(Status::Ok), Some(result)),
             Err(error) => (frame.status, frame.error) = (Some(Status::Error), Some(error)),

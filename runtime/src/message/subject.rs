@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::name::{InvalidName, Name};
 
 /// How urgent a message is; each priority is a lane of its own, with its own queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 // Through a text: msgpack would otherwise also take a variant's number.
 #[serde(rename_all = "lowercase", try_from = "String")]
 pub enum Priority {
@@ -207,7 +209,11 @@ impl Namespace {
     /// make agents write wherever they may.
     #[must_use]
     pub fn allows_reply_to(&self, subject: &str) -> bool {
-        let under = |prefix: &str| subject.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
+        let under = |prefix: &str| {
+            subject
+                .strip_prefix(prefix)
+                .is_some_and(|rest| !rest.is_empty())
+        };
         let reply_prefix = format!("{self}.reply.");
         (under(&reply_prefix) || under("_INBOX.") || under("_INBOX_")) && is_concrete(subject)
     }
@@ -243,7 +249,11 @@ impl<'a> CommandSubject<'a> {
                 lane: Some(tokens.next()?.parse().ok()?),
                 action: tokens.next()?,
             },
-            "rt" => Self { agent: tokens.next()?, lane: None, action: tokens.next()? },
+            "rt" => Self {
+                agent: tokens.next()?,
+                lane: None,
+                action: tokens.next()?,
+            },
             _ => return None,
         };
         tokens.next().is_none().then_some(parsed)
@@ -258,7 +268,10 @@ mod tests {
     fn subjects_are_those_of_the_protocol() {
         let ns = Namespace::default();
         let (agent, action) = (Name::new("probe").unwrap(), Name::new("echo").unwrap());
-        assert_eq!(ns.command(&agent, Priority::High, &action), "mcp.cmd.probe.high.echo");
+        assert_eq!(
+            ns.command(&agent, Priority::High, &action),
+            "mcp.cmd.probe.high.echo"
+        );
         assert_eq!(ns.realtime(&agent, &action), "mcp.rt.probe.echo");
         assert_eq!(ns.reply("me", "id"), "mcp.reply.me.id");
         assert_eq!(Namespace::lane_consumer(&agent, Priority::Low), "probe_low");
@@ -267,10 +280,22 @@ mod tests {
     #[test]
     fn command_subjects_are_read_back() {
         let durable = CommandSubject::parse("mcp.cmd.probe.low.echo").unwrap();
-        assert_eq!((durable.agent, durable.lane, durable.action), ("probe", Some(Priority::Low), "echo"));
+        assert_eq!(
+            (durable.agent, durable.lane, durable.action),
+            ("probe", Some(Priority::Low), "echo")
+        );
         let realtime = CommandSubject::parse("mcp.rt.probe.echo").unwrap();
-        assert_eq!((realtime.agent, realtime.lane, realtime.action), ("probe", None, "echo"));
-        for bad in ["mcp.cmd.probe.urgent.echo", "mcp.cmd.probe.low", "mcp.cmd.probe.low.echo.x", "mcp.evt.a.b", ""] {
+        assert_eq!(
+            (realtime.agent, realtime.lane, realtime.action),
+            ("probe", None, "echo")
+        );
+        for bad in [
+            "mcp.cmd.probe.urgent.echo",
+            "mcp.cmd.probe.low",
+            "mcp.cmd.probe.low.echo.x",
+            "mcp.evt.a.b",
+            "",
+        ] {
             assert!(CommandSubject::parse(bad).is_none(), "{bad}");
         }
     }
@@ -281,7 +306,14 @@ mod tests {
         for good in ["mcp.reply.me.1", "_INBOX.abc", "_INBOX_mine.abc.1"] {
             assert!(ns.allows_reply_to(good), "{good}");
         }
-        for bad in ["mcp.cmd.probe.low.echo", "_INBOX.", "mcp.reply.*.x", "mcp.reply.a..b", "$JS.API.x", "_INBOX.a b"] {
+        for bad in [
+            "mcp.cmd.probe.low.echo",
+            "_INBOX.",
+            "mcp.reply.*.x",
+            "mcp.reply.a..b",
+            "$JS.API.x",
+            "_INBOX.a b",
+        ] {
             assert!(!ns.allows_reply_to(bad), "{bad}");
         }
     }

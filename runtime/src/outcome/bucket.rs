@@ -79,10 +79,15 @@ impl Bucket {
     pub(crate) async fn read(&self, key: &str) -> Result<Found, OutcomeError> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            let request = self.client.nats().request(format!("{}{key}", self.direct_get), Default::default());
+            let request = self
+                .client
+                .nats()
+                .request(format!("{}{key}", self.direct_get), Default::default());
             let failure = match request.await {
                 Ok(message) => return self.found(&message).await,
-                Err(error) if error.kind() == RequestErrorKind::NoResponders => "no answer".to_owned(),
+                Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                    "no answer".to_owned()
+                }
                 Err(error) => error.to_string(),
             };
             if Instant::now() >= deadline {
@@ -93,59 +98,123 @@ impl Bucket {
     }
 
     /// Takes the key, when `revision` is still what lies under it.
-    pub(crate) async fn reserve(&self, key: &str, revision: u64, record: OutcomeRecord) -> Result<Reservation, OutcomeError> {
+    pub(crate) async fn reserve(
+        &self,
+        key: &str,
+        revision: u64,
+        record: OutcomeRecord,
+    ) -> Result<Reservation, OutcomeError> {
         let revision = self.write(key, revision, &record, Some(LEASE)).await?;
-        Ok(Reservation { key: key.to_owned(), revision, renewed_at: Instant::now(), record })
+        Ok(Reservation {
+            key: key.to_owned(),
+            revision,
+            renewed_at: Instant::now(),
+            record,
+        })
     }
 
     /// Shows that the work goes on.
     pub(crate) async fn renew(&self, reservation: &mut Reservation) -> Result<(), OutcomeError> {
-        reservation.revision =
-            self.write(&reservation.key, reservation.revision, &reservation.record, Some(LEASE)).await?;
+        reservation.revision = self
+            .write(
+                &reservation.key,
+                reservation.revision,
+                &reservation.record,
+                Some(LEASE),
+            )
+            .await?;
         reservation.renewed_at = Instant::now();
         Ok(())
     }
 
     /// Writes the final record, or that of a failed attempt, if the reservation still stands.
-    pub(crate) async fn complete(&self, reservation: &Reservation, record: &OutcomeRecord) -> Result<(), OutcomeError> {
-        self.write(&reservation.key, reservation.revision, record, None).await.map(drop)
+    pub(crate) async fn complete(
+        &self,
+        reservation: &Reservation,
+        record: &OutcomeRecord,
+    ) -> Result<(), OutcomeError> {
+        self.write(&reservation.key, reservation.revision, record, None)
+            .await
+            .map(drop)
     }
 
     /// Gives the key free; what is left for a minute only tells how it ended.
-    pub(crate) async fn release(&self, reservation: &Reservation, record: &OutcomeRecord) -> Result<(), OutcomeError> {
-        let mut outgoing = self.outgoing(&reservation.key, reservation.revision, record).await?;
+    pub(crate) async fn release(
+        &self,
+        reservation: &Reservation,
+        record: &OutcomeRecord,
+    ) -> Result<(), OutcomeError> {
+        let mut outgoing = self
+            .outgoing(&reservation.key, reservation.revision, record)
+            .await?;
         outgoing.headers.insert("KV-Operation", "DEL");
         outgoing.headers.insert("Nats-TTL", RELEASED_AGE);
-        self.put(&outgoing, &reservation.key, record).await.map(drop)
+        self.put(&outgoing, &reservation.key, record)
+            .await
+            .map(drop)
     }
 
-    async fn write(&self, key: &str, revision: u64, record: &OutcomeRecord, ttl: Option<Duration>) -> Result<u64, OutcomeError> {
+    async fn write(
+        &self,
+        key: &str,
+        revision: u64,
+        record: &OutcomeRecord,
+        ttl: Option<Duration>,
+    ) -> Result<u64, OutcomeError> {
         let mut outgoing = self.outgoing(key, revision, record).await?;
         if let Some(ttl) = ttl {
-            outgoing.headers.insert("Nats-TTL", format!("{}s", ttl.as_secs()));
+            outgoing
+                .headers
+                .insert("Nats-TTL", format!("{}s", ttl.as_secs()));
         }
         self.put(&outgoing, key, record).await
     }
 
-    async fn outgoing(&self, key: &str, revision: u64, record: &OutcomeRecord) -> Result<Outgoing, OutcomeError> {
-        let body = Format::Msgpack.encode(record).map_err(|error| OutcomeError::Unreadable(error.to_string()))?;
+    async fn outgoing(
+        &self,
+        key: &str,
+        revision: u64,
+        record: &OutcomeRecord,
+    ) -> Result<Outgoing, OutcomeError> {
+        let body = Format::Msgpack
+            .encode(record)
+            .map_err(|error| OutcomeError::Unreadable(error.to_string()))?;
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
         // Only a response is ever large; without one the revision tells the record from others of its key.
-        let id = record.response.as_ref().map_or_else(|| format!("{key}.{revision}"), |response| response.id.clone());
-        let checked_in = payload::check_in(&self.client, &format!("outcome.{id}"), body, &mut headers).await;
+        let id = record.response.as_ref().map_or_else(
+            || format!("{key}.{revision}"),
+            |response| response.id.clone(),
+        );
+        let checked_in =
+            payload::check_in(&self.client, &format!("outcome.{id}"), body, &mut headers).await;
         let body = checked_in.map_err(|error| OutcomeError::Unavailable(error.to_string()))?;
-        Ok(Outgoing { subject: format!("{}{key}", self.prefix), headers, body })
+        Ok(Outgoing {
+            subject: format!("{}{key}", self.prefix),
+            headers,
+            body,
+        })
     }
 
-    async fn put(&self, outgoing: &Outgoing, key: &str, record: &OutcomeRecord) -> Result<u64, OutcomeError> {
+    async fn put(
+        &self,
+        outgoing: &Outgoing,
+        key: &str,
+        record: &OutcomeRecord,
+    ) -> Result<u64, OutcomeError> {
         match store::store(self.client.nats(), outgoing, Instant::now() + TIMEOUT).await {
             Ok(stored) => Ok(stored.sequence),
             // A write whose acknowledgement was lost is sent again, and then conflicts with itself.
-            Err(StoreError::Refused { code, .. }) if CONFLICTS.contains(&code) => match self.read(key).await? {
-                Found { revision, record: Some(found), .. } if found.is_same_write(record) => Ok(revision),
-                _ => Err(OutcomeError::Conflict),
-            },
+            Err(StoreError::Refused { code, .. }) if CONFLICTS.contains(&code) => {
+                match self.read(key).await? {
+                    Found {
+                        revision,
+                        record: Some(found),
+                        ..
+                    } if found.is_same_write(record) => Ok(revision),
+                    _ => Err(OutcomeError::Conflict),
+                }
+            }
             Err(error) => Err(OutcomeError::Unavailable(error.to_string())),
         }
     }
@@ -154,13 +223,21 @@ impl Bucket {
         if message.status == Some(StatusCode::NOT_FOUND) {
             return Ok(Found::default());
         }
-        let header = |name: &str| message.headers.as_ref().and_then(|headers| headers.get(name));
+        let header = |name: &str| {
+            message
+                .headers
+                .as_ref()
+                .and_then(|headers| headers.get(name))
+        };
         let revision = header("Nats-Sequence").and_then(|sequence| sequence.as_str().parse().ok());
         let Some(revision) = revision else {
-            return Err(OutcomeError::Unavailable("the answer carries no sequence".to_owned()));
+            return Err(OutcomeError::Unavailable(
+                "the answer carries no sequence".to_owned(),
+            ));
         };
         let released = header("KV-Operation").is_some();
-        let claimed = payload::check_out(&self.client, message.headers.as_ref(), &message.payload).await;
+        let claimed =
+            payload::check_out(&self.client, message.headers.as_ref(), &message.payload).await;
         let claimed = claimed.map_err(|error| match error.is_temporary() {
             true => OutcomeError::Unavailable(error.to_string()),
             false => OutcomeError::Unreadable(error.to_string()),
@@ -168,9 +245,17 @@ impl Bucket {
         let body = claimed.as_ref().unwrap_or(&message.payload);
         let record = match body.is_empty() {
             true => None,
-            false => Some(Format::Msgpack.decode(body).map_err(|error| OutcomeError::Unreadable(error.to_string()))?),
+            false => Some(
+                Format::Msgpack
+                    .decode(body)
+                    .map_err(|error| OutcomeError::Unreadable(error.to_string()))?,
+            ),
         };
-        Ok(Found { revision, record, released })
+        Ok(Found {
+            revision,
+            record,
+            released,
+        })
     }
 }
 

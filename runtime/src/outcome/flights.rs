@@ -34,11 +34,17 @@ impl Flights {
         }
         let over = CancellationToken::new();
         under_way.insert(key.to_owned(), over.clone());
-        Boarding::Mine(Flight { key: key.to_owned(), over, flights: self.clone() })
+        Boarding::Mine(Flight {
+            key: key.to_owned(),
+            over,
+            flights: self.clone(),
+        })
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,9 +62,13 @@ mod tests {
     #[test]
     fn one_at_a_time_has_a_key() {
         let flights = Flights::default();
-        let Boarding::Mine(flight) = flights.board("a") else { panic!("the key is free") };
+        let Boarding::Mine(flight) = flights.board("a") else {
+            panic!("the key is free")
+        };
         assert!(matches!(flights.board("b"), Boarding::Mine(_)));
-        let Boarding::Wait(over) = flights.board("a") else { panic!("the key is taken") };
+        let Boarding::Wait(over) = flights.board("a") else {
+            panic!("the key is taken")
+        };
         assert!(!over.is_cancelled());
         drop(flight);
         assert!(over.is_cancelled());

@@ -28,9 +28,13 @@ pub(super) struct Claim {
 impl Claim {
     /// Reads the claim; `None` without the header `Mcp-Payload`.
     pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, PayloadError> {
-        let Some(name) = headers.get(NAME).map(HeaderValue::as_str) else { return Ok(None) };
+        let Some(name) = headers.get(NAME).map(HeaderValue::as_str) else {
+            return Ok(None);
+        };
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
-            return Err(malformed(format!("{NAME} is not 1 to {MAX_NAME_BYTES} bytes long")));
+            return Err(malformed(format!(
+                "{NAME} is not 1 to {MAX_NAME_BYTES} bytes long"
+            )));
         }
         let value = |header: &'static str| {
             headers
@@ -66,8 +70,13 @@ pub(super) fn remove(headers: &mut HeaderMap) {
     let mut kept = HeaderMap::new();
     for (name, values) in headers.iter() {
         let text: &str = name.as_ref();
-        if ![NAME, SIZE, SHA256].iter().any(|ours| ours.eq_ignore_ascii_case(text)) {
-            values.iter().for_each(|value| kept.append(name.clone(), value.clone()));
+        if ![NAME, SIZE, SHA256]
+            .iter()
+            .any(|ours| ours.eq_ignore_ascii_case(text))
+        {
+            values
+                .iter()
+                .for_each(|value| kept.append(name.clone(), value.clone()));
         }
     }
     *headers = kept;
@@ -93,10 +102,19 @@ pub(super) fn hex(sum: &Sum) -> String {
 fn from_hex(text: &str) -> Option<Sum> {
     let digits: Vec<u8> = text
         .chars()
-        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .map(|digit| {
+            digit
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        })
         .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    (digits.len() == 64).then(|| bytes.try_into().ok()).flatten()
+    let bytes: Vec<u8> = digits
+        .chunks_exact(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect();
+    (digits.len() == 64)
+        .then(|| bytes.try_into().ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -117,7 +135,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_claim_is_read_as_it_was_written() {
-        let claim = Claim { name: "outcome.7".to_owned(), size: 3, sha256: digest(b"abc").await };
+        let claim = Claim {
+            name: "outcome.7".to_owned(),
+            size: 3,
+            sha256: digest(b"abc").await,
+        };
         let mut written = HeaderMap::new();
         claim.write(&mut written);
         assert_eq!(written, headers("outcome.7", "3", SUM_OF_ABC));
@@ -131,19 +153,32 @@ mod tests {
     fn a_malformed_claim_is_refused_with_its_header() {
         let check = |headers: HeaderMap, expected: &str| {
             let error = Claim::read(&headers).unwrap_err();
-            assert!(error.to_string().contains(expected) && !error.is_temporary(), "{error}");
+            assert!(
+                error.to_string().contains(expected) && !error.is_temporary(),
+                "{error}"
+            );
         };
         check(headers("x", "", SUM_OF_ABC), "Mcp-Payload-Size is missing");
         check(headers("x", "3", ""), "Mcp-Payload-Sha256 is missing");
         for size in ["-1", "+3", "3.0", "many", "0x10", "99999999999999999999"] {
-            check(headers("x", size, SUM_OF_ABC), "Mcp-Payload-Size is no number");
+            check(
+                headers("x", size, SUM_OF_ABC),
+                "Mcp-Payload-Size is no number",
+            );
         }
-        for sum in
-            ["ab", &SUM_OF_ABC[1..], &format!("{SUM_OF_ABC}00"), &SUM_OF_ABC.replace('b', "g"), &"é".repeat(32)]
-        {
+        for sum in [
+            "ab",
+            &SUM_OF_ABC[1..],
+            &format!("{SUM_OF_ABC}00"),
+            &SUM_OF_ABC.replace('b', "g"),
+            &"é".repeat(32),
+        ] {
             check(headers("x", "3", sum), "64 hexadecimal");
         }
-        check(headers(&"x".repeat(513), "3", SUM_OF_ABC), "Mcp-Payload is not 1 to 512");
+        check(
+            headers(&"x".repeat(513), "3", SUM_OF_ABC),
+            "Mcp-Payload is not 1 to 512",
+        );
     }
 
     #[test]

@@ -38,7 +38,9 @@ impl PayloadError {
                 .message(message)
                 .detail("size", *size)
                 .detail("limit", *limit),
-            Self::Unavailable { .. } => McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(message),
+            Self::Unavailable { .. } => {
+                McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(message)
+            }
             _ => McpError::permanent(code::INVALID_MESSAGE).message(message),
         }
     }
@@ -54,14 +56,39 @@ mod tests {
         let check = |error: PayloadError, code: &str| {
             let mcp = error.to_mcp_error();
             assert_eq!(mcp.code, code);
-            assert_eq!(mcp.category == Category::Temporary, error.is_temporary(), "{error}");
+            assert_eq!(
+                mcp.category == Category::Temporary,
+                error.is_temporary(),
+                "{error}"
+            );
         };
         let name = || "x".to_owned();
-        check(PayloadError::TooLarge { size: 2, limit: 1 }, code::PAYLOAD_TOO_LARGE);
-        check(PayloadError::Claim { reason: name() }, code::INVALID_MESSAGE);
-        check(PayloadError::Missing { name: name(), reason: "" }, code::INVALID_MESSAGE);
-        check(PayloadError::Differs { name: name(), reason: name() }, code::INVALID_MESSAGE);
+        check(
+            PayloadError::TooLarge { size: 2, limit: 1 },
+            code::PAYLOAD_TOO_LARGE,
+        );
+        check(
+            PayloadError::Claim { reason: name() },
+            code::INVALID_MESSAGE,
+        );
+        check(
+            PayloadError::Missing {
+                name: name(),
+                reason: "",
+            },
+            code::INVALID_MESSAGE,
+        );
+        check(
+            PayloadError::Differs {
+                name: name(),
+                reason: name(),
+            },
+            code::INVALID_MESSAGE,
+        );
         check(PayloadError::Taken { name: name() }, code::INVALID_MESSAGE);
-        check(PayloadError::Unavailable { reason: name() }, code::TRANSPORT_UNAVAILABLE);
+        check(
+            PayloadError::Unavailable { reason: name() },
+            code::TRANSPORT_UNAVAILABLE,
+        );
     }
 }

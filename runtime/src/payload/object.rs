@@ -102,17 +102,29 @@ impl Bucket {
     /// Asks the stream's leader for an object: another replica may not have it yet.
     pub(super) async fn describe(&self, name: &str) -> Result<Option<Described>, Failure> {
         let asking = async {
-            let stream = self.jetstream.get_stream_no_info(self.stream()).await.map_err(away)?;
-            match stream.get_last_raw_message_by_subject(&self.description(name)).await {
+            let stream = self
+                .jetstream
+                .get_stream_no_info(self.stream())
+                .await
+                .map_err(away)?;
+            match stream
+                .get_last_raw_message_by_subject(&self.description(name))
+                .await
+            {
                 Ok(message) => Ok(Some(message)),
                 Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
                 Err(error) => Err(away(error)),
             }
         };
         let asking = self.on_this_connection(asking);
-        let Some(message) = timeout(STALL, asking).await.map_err(|_| silent())?? else { return Ok(None) };
+        let Some(message) = timeout(STALL, asking).await.map_err(|_| silent())?? else {
+            return Ok(None);
+        };
         match serde_json::from_slice(&message.payload) {
-            Ok(object) => Ok(Some(Described { object, sequence: message.sequence })),
+            Ok(object) => Ok(Some(Described {
+                object,
+                sequence: message.sequence,
+            })),
             Err(_) => Err(Failure::Final(PayloadError::Differs {
                 name: name.to_owned(),
                 reason: "its description cannot be read".to_owned(),
@@ -124,17 +136,34 @@ impl Bucket {
 impl Description {
     /// Whether the object says of itself that it is the claimed one.
     pub(super) fn agrees(&self, claim: &Claim) -> Result<(), PayloadError> {
-        let differs = |reason: String| PayloadError::Differs { name: claim.name.clone(), reason };
+        let differs = |reason: String| PayloadError::Differs {
+            name: claim.name.clone(),
+            reason,
+        };
         if self.deleted {
-            return Err(PayloadError::Missing { name: claim.name.clone(), reason: "it was deleted" });
+            return Err(PayloadError::Missing {
+                name: claim.name.clone(),
+                reason: "it was deleted",
+            });
         }
-        if self.options.as_ref().is_some_and(|options| options.link.is_some()) {
+        if self
+            .options
+            .as_ref()
+            .is_some_and(|options| options.link.is_some())
+        {
             return Err(differs("it is a link".to_owned()));
         }
         if self.size != claim.size {
-            return Err(differs(format!("it has {} bytes instead of {}", self.size, claim.size)));
+            return Err(differs(format!(
+                "it has {} bytes instead of {}",
+                self.size, claim.size
+            )));
         }
-        if self.digest.as_deref().is_some_and(|digest| !says(digest, &claim.sha256)) {
+        if self
+            .digest
+            .as_deref()
+            .is_some_and(|digest| !says(digest, &claim.sha256))
+        {
             return Err(differs("it has another SHA-256".to_owned()));
         }
         // It becomes a token of a subject, where `*` and `>` would bring other objects' chunks.
@@ -155,7 +184,9 @@ pub(super) fn digest_text(sum: &Sum) -> String {
 fn says(digest: &str, sum: &Sum) -> bool {
     let (ours, theirs) = (digest_text(sum), digest.trim_end_matches('='));
     let prefix = "SHA-256=".len();
-    theirs.get(..prefix).is_some_and(|found| found.eq_ignore_ascii_case(&ours[..prefix]))
+    theirs
+        .get(..prefix)
+        .is_some_and(|found| found.eq_ignore_ascii_case(&ours[..prefix]))
         && theirs[prefix..] == *ours[prefix..].trim_end_matches('=')
 }
 
@@ -176,21 +207,43 @@ mod tests {
         "digest": "SHA-256=CfFDqIZpa6MRiWVt_8XUzRTv_BWtM9AAZuvl1ws2Sf8=", "options": {"max_chunk_size": 131072}}"#;
 
     fn claim() -> Claim {
-        let sum = URL_SAFE.decode("CfFDqIZpa6MRiWVt_8XUzRTv_BWtM9AAZuvl1ws2Sf8=").unwrap();
-        Claim { name: "a".to_owned(), size: 700_000, sha256: sum.try_into().unwrap() }
+        let sum = URL_SAFE
+            .decode("CfFDqIZpa6MRiWVt_8XUzRTv_BWtM9AAZuvl1ws2Sf8=")
+            .unwrap();
+        Claim {
+            name: "a".to_owned(),
+            size: 700_000,
+            sha256: sum.try_into().unwrap(),
+        }
     }
 
     #[test]
     fn descriptions_of_other_clients_are_read() {
-        let check = |json: String| serde_json::from_str::<Description>(&json).unwrap().agrees(&claim());
+        let check = |json: String| {
+            serde_json::from_str::<Description>(&json)
+                .unwrap()
+                .agrees(&claim())
+        };
         assert_eq!(check(FROM_PYTHON.to_owned()), Ok(()));
-        assert_eq!(check(FROM_PYTHON.replace("SHA-256=", "sha-256=").replace("8=\"", "8\"")), Ok(()));
         assert_eq!(
-            check(FROM_PYTHON.replace("\"options\"", "\"description\":null,\"headers\":null,\"options\"")),
+            check(
+                FROM_PYTHON
+                    .replace("SHA-256=", "sha-256=")
+                    .replace("8=\"", "8\"")
+            ),
+            Ok(())
+        );
+        assert_eq!(
+            check(FROM_PYTHON.replace(
+                "\"options\"",
+                "\"description\":null,\"headers\":null,\"options\""
+            )),
             Ok(())
         );
         // As a client deletes: the time is empty text.
-        let deleted = FROM_PYTHON.replace("false", "true").replace("2026-11-22T13:07:44.184392+00:00", "");
+        let deleted = FROM_PYTHON
+            .replace("false", "true")
+            .replace("2026-11-22T13:07:44.184392+00:00", "");
         assert!(matches!(check(deleted), Err(PayloadError::Missing { .. })));
     }
 
@@ -204,7 +257,11 @@ mod tests {
         check("700000", "700001", "700001 bytes instead of 700000");
         check("CfFD", "AAAA", "another SHA-256");
         check("SHA-256=", "MD5=", "another SHA-256");
-        check("\"max_chunk_size\"", "\"link\": {\"bucket\": \"c\"}, \"max_chunk_size\"", "link");
+        check(
+            "\"max_chunk_size\"",
+            "\"link\": {\"bucket\": \"c\"}, \"max_chunk_size\"",
+            "link",
+        );
         for nuid in ["", ">", "*", "a.b", "a b"] {
             check("PYVX2IZo1C1TAUQ7N7UMle", nuid, "no valid subject");
         }

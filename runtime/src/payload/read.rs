@@ -3,7 +3,10 @@
 //! Any replica answers a direct get, also one that lags behind; that there is nothing more is believed from the
 //! stream's leader only.
 
-use async_nats::{HeaderMap, HeaderValue, Message, Request, Subscriber, jetstream::stream::LastRawMessageErrorKind};
+use async_nats::{
+    HeaderMap, HeaderValue, Message, Request, Subscriber,
+    jetstream::stream::LastRawMessageErrorKind,
+};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::json;
@@ -24,10 +27,18 @@ const BATCH: u32 = 1000;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Fetches what is claimed, and nothing else.
-pub(super) async fn get(bucket: &Bucket, claim: &Claim, deadline: Instant) -> Result<Bytes, PayloadError> {
+pub(super) async fn get(
+    bucket: &Bucket,
+    claim: &Claim,
+    deadline: Instant,
+) -> Result<Bytes, PayloadError> {
     let mut reading = None;
     loop {
-        let reason = match timeout_at(deadline, bucket.on_this_connection(read_on(bucket, claim, &mut reading))).await
+        let reason = match timeout_at(
+            deadline,
+            bucket.on_this_connection(read_on(bucket, claim, &mut reading)),
+        )
+        .await
         {
             Ok(Ok(())) => break,
             Ok(Err(Failure::Final(error))) => return Err(error),
@@ -37,7 +48,11 @@ pub(super) async fn get(bucket: &Bucket, claim: &Claim, deadline: Instant) -> Re
         if Instant::now() + RETRY_PAUSE >= deadline {
             return Err(PayloadError::Unavailable { reason });
         }
-        tracing::debug!(name = claim.name, reason, "payload not fetched, trying again");
+        tracing::debug!(
+            name = claim.name,
+            reason,
+            "payload not fetched, trying again"
+        );
         sleep(RETRY_PAUSE).await;
     }
     let reading: Reading = reading.expect("a finished read has begun");
@@ -55,7 +70,11 @@ struct Reading {
     more: bool,
 }
 
-async fn read_on(bucket: &Bucket, claim: &Claim, reading: &mut Option<Reading>) -> Result<(), Failure> {
+async fn read_on(
+    bucket: &Bucket,
+    claim: &Claim,
+    reading: &mut Option<Reading>,
+) -> Result<(), Failure> {
     let reading = match reading {
         Some(reading) => reading,
         None => reading.insert(open(bucket, claim).await?),
@@ -72,8 +91,14 @@ async fn read_on(bucket: &Bucket, claim: &Claim, reading: &mut Option<Reading>) 
 }
 
 async fn open(bucket: &Bucket, claim: &Claim) -> Result<Reading, Failure> {
-    let missing = PayloadError::Missing { name: claim.name.clone(), reason: "it was never stored or has expired" };
-    let found = bucket.describe(&claim.name).await?.ok_or(Failure::Final(missing))?;
+    let missing = PayloadError::Missing {
+        name: claim.name.clone(),
+        reason: "it was never stored or has expired",
+    };
+    let found = bucket
+        .describe(&claim.name)
+        .await?
+        .ok_or(Failure::Final(missing))?;
     found.object.agrees(claim).map_err(Failure::Final)?;
     Ok(Reading {
         subject: bucket.chunks(&found.object.nuid),
@@ -93,9 +118,16 @@ async fn batch(bucket: &Bucket, claim: &Claim, reading: &mut Reading) -> Result<
     let question = json!({
         "seq": reading.last + 1, "next_by_subj": reading.subject, "batch": BATCH, "max_bytes": BATCH_BYTES,
     });
-    let request = Request::new().inbox(inbox).payload(question.to_string().into());
-    let asking = bucket.jetstream.send_request(format!("DIRECT.GET.{}", bucket.stream()), request);
-    timeout(STALL, asking).await.map_err(|_| silent())?.map_err(away)?;
+    let request = Request::new()
+        .inbox(inbox)
+        .payload(question.to_string().into());
+    let asking = bucket
+        .jetstream
+        .send_request(format!("DIRECT.GET.{}", bucket.stream()), request);
+    timeout(STALL, asking)
+        .await
+        .map_err(|_| silent())?
+        .map_err(away)?;
     let mut before = 0;
     while let Some(chunk) = next(&mut answers).await? {
         let place = Place::of(&chunk)?;
@@ -122,14 +154,24 @@ async fn next(answers: &mut Subscriber) -> Result<Option<Message>, Failure> {
     match answer.status.map(|status| status.as_u16()) {
         None => Ok(Some(answer)),
         Some(204 | 404) => Ok(None),
-        Some(status) => Err(away(format!("the server answered {status} {}", answer.description.unwrap_or_default()))),
+        Some(status) => Err(away(format!(
+            "the server answered {status} {}",
+            answer.description.unwrap_or_default()
+        ))),
     }
 }
 
 async fn ask_leader(bucket: &Bucket, claim: &Claim, reading: &mut Reading) -> Result<(), Failure> {
     let asking = async {
-        let stream = bucket.jetstream.get_stream_no_info(bucket.stream()).await.map_err(away)?;
-        match stream.get_first_raw_message_by_subject(&reading.subject, reading.last + 1).await {
+        let stream = bucket
+            .jetstream
+            .get_stream_no_info(bucket.stream())
+            .await
+            .map_err(away)?;
+        match stream
+            .get_first_raw_message_by_subject(&reading.subject, reading.last + 1)
+            .await
+        {
             Ok(message) => Ok(message),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
                 Err(Failure::Final(PayloadError::Missing {
@@ -150,7 +192,10 @@ impl Reading {
     fn add(&mut self, claim: &Claim, chunk: &[u8], sequence: u64) -> Result<(), Failure> {
         if (self.body.len() + chunk.len()) as u64 > claim.size {
             let reason = format!("it has more than {} bytes", claim.size);
-            return Err(Failure::Final(PayloadError::Differs { name: claim.name.clone(), reason }));
+            return Err(Failure::Final(PayloadError::Differs {
+                name: claim.name.clone(),
+                reason,
+            }));
         }
         self.sha256.update(chunk);
         self.body.extend_from_slice(chunk);
@@ -180,7 +225,11 @@ struct Place {
 
 impl Place {
     fn of(message: &Message) -> Result<Self, Failure> {
-        message.headers.as_ref().and_then(Self::read).ok_or_else(|| away("the server's answer is no chunk"))
+        message
+            .headers
+            .as_ref()
+            .and_then(Self::read)
+            .ok_or_else(|| away("the server's answer is no chunk"))
     }
 
     fn read(headers: &HeaderMap) -> Option<Self> {
@@ -204,6 +253,13 @@ mod tests {
         headers.insert("Nats-Last-Sequence", "5");
         assert_eq!(Place::read(&headers), None);
         headers.insert("Nats-Num-Pending", "3");
-        assert_eq!(Place::read(&headers), Some(Place { sequence: 7, before: 5, pending: 3 }));
+        assert_eq!(
+            Place::read(&headers),
+            Some(Place {
+                sequence: 7,
+                before: 5,
+                pending: 3
+            })
+        );
     }
 }

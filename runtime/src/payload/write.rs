@@ -35,7 +35,12 @@ const WINDOW: usize = 32;
 const CONFLICTS: [u64; 2] = [10_071, 10_164];
 
 /// Stores `body` under the name of its claim, or finds it there.
-pub(super) async fn put(bucket: &Bucket, claim: &Claim, body: &Bytes, deadline: Instant) -> Result<(), PayloadError> {
+pub(super) async fn put(
+    bucket: &Bucket,
+    claim: &Claim,
+    body: &Bytes,
+    deadline: Instant,
+) -> Result<(), PayloadError> {
     loop {
         let reason = match timeout_at(deadline, put_once(bucket, claim, body)).await {
             Ok(Ok(())) => return Ok(()),
@@ -46,17 +51,26 @@ pub(super) async fn put(bucket: &Bucket, claim: &Claim, body: &Bytes, deadline: 
         if Instant::now() + RETRY_PAUSE >= deadline {
             return Err(PayloadError::Unavailable { reason });
         }
-        tracing::debug!(name = claim.name, reason, "payload not stored, trying again");
+        tracing::debug!(
+            name = claim.name,
+            reason,
+            "payload not stored, trying again"
+        );
         sleep(RETRY_PAUSE).await;
     }
 }
 
 async fn put_once(bucket: &Bucket, claim: &Claim, body: &Bytes) -> Result<(), Failure> {
-    let Name::Free { revision } = look(bucket, claim).await? else { return Ok(()) };
+    let Name::Free { revision } = look(bucket, claim).await? else {
+        return Ok(());
+    };
     // A new one for each try: chunks of an earlier one may still arrive, and would be read as part of this.
     let nuid = Uuid::now_v7().simple().to_string();
     let mut pending = VecDeque::with_capacity(WINDOW);
-    let chunks = match bucket.on_this_connection(upload(bucket, &nuid, body, &mut pending)).await {
+    let chunks = match bucket
+        .on_this_connection(upload(bucket, &nuid, body, &mut pending))
+        .await
+    {
         Ok(chunks) => chunks,
         Err(failure) => {
             if matches!(failure, Failure::Final(_)) {
@@ -75,9 +89,15 @@ async fn put_once(bucket: &Bucket, claim: &Claim, body: &Bytes) -> Result<(), Fa
         digest: Some(digest_text(&claim.sha256)),
         modified: OffsetDateTime::now_utc().format(&Rfc3339).ok(),
         deleted: false,
-        options: Some(Options { link: None, max_chunk_size: Some(CHUNK_BYTES as u64) }),
+        options: Some(Options {
+            link: None,
+            max_chunk_size: Some(CHUNK_BYTES as u64),
+        }),
     };
-    match bucket.on_this_connection(create(bucket, &object, revision)).await? {
+    match bucket
+        .on_this_connection(create(bucket, &object, revision))
+        .await?
+    {
         Created::Yes => Ok(()),
         Created::TooLate => lost(bucket, claim, &object.nuid).await,
     }
@@ -92,14 +112,23 @@ enum Name {
 }
 
 async fn look(bucket: &Bucket, claim: &Claim) -> Result<Name, Failure> {
-    let taken = || Failure::Final(PayloadError::Taken { name: claim.name.clone() });
+    let taken = || {
+        Failure::Final(PayloadError::Taken {
+            name: claim.name.clone(),
+        })
+    };
     match bucket.describe(&claim.name).await {
         Ok(None) => Ok(Name::Free { revision: 0 }),
-        Ok(Some(found)) if found.object.deleted => Ok(Name::Free { revision: found.sequence }),
+        Ok(Some(found)) if found.object.deleted => Ok(Name::Free {
+            revision: found.sequence,
+        }),
         Ok(Some(found)) => {
             // Without a digest nobody knows what it is.
             let same = found.object.digest.is_some() && found.object.agrees(claim).is_ok();
-            same.then(|| Name::Same { nuid: found.object.nuid }).ok_or_else(taken)
+            same.then_some(Name::Same {
+                nuid: found.object.nuid,
+            })
+            .ok_or_else(taken)
         }
         Err(Failure::Final(_)) => Err(taken()),
         Err(failure) => Err(failure),
@@ -117,7 +146,9 @@ async fn lost(bucket: &Bucket, claim: &Claim, nuid: &str) -> Result<(), Failure>
         }
         Ok(Name::Free { .. }) => {
             purge(bucket, nuid).await;
-            Err(Failure::Away("the object was deleted while it was stored".to_owned()))
+            Err(Failure::Away(
+                "the object was deleted while it was stored".to_owned(),
+            ))
         }
         Err(Failure::Final(error)) => {
             purge(bucket, nuid).await;
@@ -136,7 +167,9 @@ async fn upload(
     pending: &mut VecDeque<PublishAckFuture>,
 ) -> Result<u64, Failure> {
     let subject = bucket.chunks(nuid);
-    let size = CHUNK_BYTES.min(bucket.jetstream.client().max_payload()).max(1);
+    let size = CHUNK_BYTES
+        .min(bucket.jetstream.client().max_payload())
+        .max(1);
     let (mut chunks, mut last) = (0, 0);
     for start in (0..body.len()).step_by(size) {
         if pending.len() == WINDOW {
@@ -144,7 +177,12 @@ async fn upload(
         }
         let chunk = body.slice(start..body.len().min(start + size));
         let publishing = bucket.jetstream.publish(subject.clone(), chunk);
-        pending.push_back(timeout(STALL, publishing).await.map_err(|_| silent())?.map_err(away)?);
+        pending.push_back(
+            timeout(STALL, publishing)
+                .await
+                .map_err(|_| silent())?
+                .map_err(away)?,
+        );
         chunks += 1;
     }
     while !pending.is_empty() {
@@ -155,8 +193,13 @@ async fn upload(
 
 /// Waits for the oldest acknowledgement. One chunk behind its successor would spoil the object.
 async fn acknowledged(pending: Option<PublishAckFuture>, last: u64) -> Result<u64, Failure> {
-    let Some(pending) = pending else { return Ok(last) };
-    let stored = timeout(STALL, pending.into_future()).await.map_err(|_| silent())?.map_err(refused)?;
+    let Some(pending) = pending else {
+        return Ok(last);
+    };
+    let stored = timeout(STALL, pending.into_future())
+        .await
+        .map_err(|_| silent())?
+        .map_err(refused)?;
     match stored.sequence > last {
         true => Ok(stored.sequence),
         false => Err(Failure::Away("chunks were stored out of order".to_owned())),
@@ -186,7 +229,11 @@ async fn create(bucket: &Bucket, object: &Description, revision: u64) -> Result<
     headers.insert("Nats-Rollup", "sub");
     headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
     let publishing = async {
-        let pending = bucket.jetstream.publish_with_headers(bucket.description(&object.name), headers, body.into());
+        let pending = bucket.jetstream.publish_with_headers(
+            bucket.description(&object.name),
+            headers,
+            body.into(),
+        );
         pending.await?.await
     };
     match timeout(STALL, publishing).await.map_err(|_| silent())? {
@@ -208,7 +255,9 @@ fn answer(error: &jetstream::context::PublishError) -> Option<&jetstream::Error>
 /// A full store stays full for a while: the whole body is not sent again and again to hear the same.
 fn refused(error: jetstream::context::PublishError) -> Failure {
     match answer(&error) {
-        Some(answer) => Failure::Final(PayloadError::Unavailable { reason: format!("the server refused: {answer}") }),
+        Some(answer) => Failure::Final(PayloadError::Unavailable {
+            reason: format!("the server refused: {answer}"),
+        }),
         None => away(error),
     }
 }
@@ -216,7 +265,11 @@ fn refused(error: jetstream::context::PublishError) -> Failure {
 /// Takes back chunks that no description names. What this misses is removed by age.
 async fn purge(bucket: &Bucket, nuid: &str) {
     let purging = async {
-        let stream = bucket.jetstream.get_stream_no_info(bucket.stream()).await.ok()?;
+        let stream = bucket
+            .jetstream
+            .get_stream_no_info(bucket.stream())
+            .await
+            .ok()?;
         stream.purge().filter(bucket.chunks(nuid)).await.ok()
     };
     if !matches!(timeout(STALL, purging).await, Ok(Some(_))) {

@@ -42,7 +42,9 @@ impl Shared {
     /// delayed command.
     pub(super) async fn give_back(&self, inbound: Inbound, command: &Command, again: Again) {
         tracing::debug!(action = %command.action, failures = again.failures, delay_ms = again.after.as_millis(), "trying a command again");
-        let nak = !again.elsewhere && again.after <= LONGEST_NAK && self.held_back.0.load(Ordering::Relaxed) < MOST_NAKS;
+        let nak = !again.elsewhere
+            && again.after <= LONGEST_NAK
+            && self.held_back.0.load(Ordering::Relaxed) < MOST_NAKS;
         if !nak {
             return self.send_later(inbound, command, again).await;
         }
@@ -61,36 +63,62 @@ impl Shared {
     /// Stores the command anew, with a schedule, and then lets go of the delivered one.
     pub(super) async fn send_later(&self, inbound: Inbound, command: &Command, again: Again) {
         let outgoing = self.schedule(&inbound, command, &again);
-        match store::store(self.client.nats(), &outgoing, Instant::now() + STORE_TIMEOUT).await {
+        match store::store(
+            self.client.nats(),
+            &outgoing,
+            Instant::now() + STORE_TIMEOUT,
+        )
+        .await
+        {
             Ok(_) => {
                 if let Some(lease) = inbound.lease {
                     lease.acknowledge().await;
                 }
             }
-            Err(StoreError::TooLarge { .. }) | Err(StoreError::Refused { .. }) if inbound.lease.is_some() => {
-                tracing::warn!("the server does not take a delayed command, giving the original back instead");
+            Err(StoreError::TooLarge { .. }) | Err(StoreError::Refused { .. })
+                if inbound.lease.is_some() =>
+            {
+                tracing::warn!(
+                    "the server does not take a delayed command, giving the original back instead"
+                );
                 if let Some(lease) = inbound.lease {
                     lease.give_back(again.after).await;
                 }
             }
-            Err(error) => tracing::error!(%error, "a delayed command could not be stored, the original stays queued"),
+            Err(error) => {
+                tracing::error!(%error, "a delayed command could not be stored, the original stays queued")
+            }
         }
     }
 
     fn schedule(&self, inbound: &Inbound, command: &Command, again: &Again) -> Outgoing {
         let mut headers = without_server_headers(inbound.message.headers.as_ref());
-        let due_ms = self.client.clock().now_ms() + i64::try_from(again.after.as_millis()).unwrap_or(i64::MAX / 2);
+        let due_ms = self.client.clock().now_ms()
+            + i64::try_from(again.after.as_millis()).unwrap_or(i64::MAX / 2);
         headers.insert("Nats-Schedule", format!("@at {}", rfc3339(due_ms)));
         headers.insert("Nats-Schedule-Target", inbound.message.subject.as_str());
         // The schedule itself is published once, however often the publish is sent.
-        let message_id = format!("{}.{}.later{}", command.id, inbound.info.stream_sequence, again.failures);
+        let message_id = format!(
+            "{}.{}.later{}",
+            command.id, inbound.info.stream_sequence, again.failures
+        );
         headers.insert("Nats-Msg-Id", message_id);
         // The time until it is due counts: the time to live goes on meanwhile.
         let age = inbound.age(self) + again.after;
         headers.insert("Mcp-Age-Ms", age.as_millis().to_string());
-        set_not_instance(&mut headers, again.elsewhere.then(|| self.instance.as_str()));
-        let subject = self.client.namespace().delayed_command(&command.target, &command.id);
-        Outgoing { subject, headers, body: inbound.message.payload.clone() }
+        set_not_instance(
+            &mut headers,
+            again.elsewhere.then(|| self.instance.as_str()),
+        );
+        let subject = self
+            .client
+            .namespace()
+            .delayed_command(&command.target, &command.id);
+        Outgoing {
+            subject,
+            headers,
+            body: inbound.message.payload.clone(),
+        }
     }
 }
 
@@ -102,5 +130,7 @@ fn set_not_instance(headers: &mut HeaderMap, instance: Option<&str>) {
 
 fn rfc3339(unix_ms: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000);
-    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+    time.ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
 }

@@ -24,7 +24,10 @@ impl Cancellations {
     pub(super) fn new() -> Self {
         Self {
             running: Mutex::default(),
-            cancelled: Cache::builder().max_capacity(MOST).time_to_live(REMEMBERED).build(),
+            cancelled: Cache::builder()
+                .max_capacity(MOST)
+                .time_to_live(REMEMBERED)
+                .build(),
         }
     }
 
@@ -43,7 +46,11 @@ impl Cancellations {
         if self.cancelled.contains_key(command_id) {
             token.cancel();
         }
-        Running { cancellations: self, command_id: command_id.to_owned(), token }
+        Running {
+            cancellations: self,
+            command_id: command_id.to_owned(),
+            token,
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {

@@ -66,9 +66,22 @@ impl Invocation {
     pub async fn progress(&self, progress: Progress) {
         let frames = &self.frames;
         // With `retry` only the final answer is carried.
-        let Some(reply_to) = frames.reply_to.as_ref().filter(|_| self.command.retry.is_none()) else { return };
+        let Some(reply_to) = frames
+            .reply_to
+            .as_ref()
+            .filter(|_| self.command.retry.is_none())
+        else {
+            return;
+        };
         let seq = frames.sent.fetch_add(1, Ordering::Relaxed) + 1;
-        frames.shared.answer(reply_to, frames.format, frames.answerer.progress(seq, progress)).await;
+        frames
+            .shared
+            .answer(
+                reply_to,
+                frames.format,
+                frames.answerer.progress(seq, progress),
+            )
+            .await;
     }
 
     /// The agent that runs the handler.
@@ -94,23 +107,42 @@ impl Shared {
             Ok(command) => Arc::new(command),
             Err(undecodable) => {
                 let answerer = inbound.answerer(self, &undecodable.command_id, 1);
-                return self.reject(inbound, &answerer, undecodable.reply_to, undecodable.error).await;
+                return self
+                    .reject(inbound, &answerer, undecodable.reply_to, undecodable.error)
+                    .await;
             }
         };
-        if inbound.is_not_for(self.instance.as_str()) && presence::others_alive(&self.client, &self.agent, &self.instance).await {
-            let again = Again { after: PASS_ON_DELAY, elsewhere: true, failures: 0 };
+        if inbound.is_not_for(self.instance.as_str())
+            && presence::others_alive(&self.client, &self.agent, &self.instance).await
+        {
+            let again = Again {
+                after: PASS_ON_DELAY,
+                elsewhere: true,
+                failures: 0,
+            };
             return self.send_later(inbound, &command, again).await;
         }
         let verdict = self.judge(&inbound, &command, &mut slot).await;
         self.settle(inbound, &command, verdict).await;
     }
 
-    async fn judge(self: &Arc<Self>, inbound: &Inbound, command: &Arc<Command>, slot: &mut Slot) -> Verdict {
+    async fn judge(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        command: &Arc<Command>,
+        slot: &mut Slot,
+    ) -> Verdict {
         let admission = inbound.admit(self, command);
         let key = match OutcomeKey::of(command) {
             // What a submitted command is refused for is its outcome too.
             Ok(key) => key.filter(|_| admission.is_ok() || command.retry.is_some()),
-            Err(error) => return self.refuse(inbound, command, McpError::permanent(code::INVALID_PARAMETERS).message(error.to_string())),
+            Err(error) => {
+                return self.refuse(
+                    inbound,
+                    command,
+                    McpError::permanent(code::INVALID_PARAMETERS).message(error.to_string()),
+                );
+            }
         };
         match (key, admission) {
             (Some(key), admission) => self.once(inbound, command, &key, admission, slot).await,
@@ -118,7 +150,10 @@ impl Shared {
             (None, Ok(remaining)) => {
                 let answerer = inbound.answerer(self, &command.id, command.attempt);
                 let began = Instant::now();
-                match self.execute(inbound, command, &answerer, remaining, None).await {
+                match self
+                    .execute(inbound, command, &answerer, remaining, None)
+                    .await
+                {
                     Ended::With(outcome) => {
                         let errors = outcome.as_ref().err().cloned().into_iter().collect();
                         Verdict::end(self.frame(&answerer, outcome, began.elapsed()), errors)
@@ -130,7 +165,12 @@ impl Shared {
     }
 
     /// A response frame.
-    pub(super) fn frame(&self, answerer: &Answerer, outcome: Result<Raw, McpError>, took: Duration) -> Reply {
+    pub(super) fn frame(
+        &self,
+        answerer: &Answerer,
+        outcome: Result<Raw, McpError>,
+        took: Duration,
+    ) -> Reply {
         let mut frame = answerer.response(outcome);
         frame.processing_ms = Some(took.as_secs_f64() * 1000.0);
         frame.load = Some(self.load.load());
@@ -143,7 +183,10 @@ impl Shared {
             return Verdict::Abandon;
         }
         let error = McpError::temporary(code::DRAINING).message("the instance is shutting down");
-        Verdict::end(self.frame(answerer, Err(error.clone()), Duration::ZERO), vec![error])
+        Verdict::end(
+            self.frame(answerer, Err(error.clone()), Duration::ZERO),
+            vec![error],
+        )
     }
 
     pub(super) async fn execute(
@@ -155,7 +198,11 @@ impl Shared {
         fence: Option<u64>,
     ) -> Ended {
         let running = self.cancellations.enter(&command.id);
-        let lost = inbound.lease.as_ref().map(|lease| lease.lost().clone()).unwrap_or_default();
+        let lost = inbound
+            .lease
+            .as_ref()
+            .map(|lease| lease.lost().clone())
+            .unwrap_or_default();
         let cancelled = CancellationToken::new();
         // Whatever ends this future, threads that the handler left behind are told.
         let _told = cancelled.clone().drop_guard();
@@ -210,8 +257,14 @@ fn cancelled_error() -> McpError {
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> McpError {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     McpError::temporary(code::HANDLER_PANICKED)
-        .message(format!("the handler panicked: {}", text.unwrap_or("without a message")))
+        .message(format!(
+            "the handler panicked: {}",
+            text.unwrap_or("without a message")
+        ))
         .severity(crate::message::Severity::High)
 }

@@ -43,18 +43,29 @@ impl Inbound {
     pub(super) fn new(message: Message, info: DeliveryInfo, lease: Option<Lease>) -> Self {
         // An unknown content type is reported when the body is read; what can be answered is in msgpack.
         let format = Format::of_message(&message).unwrap_or_default();
-        Self { body: message.payload.clone(), message, info, format, lease }
+        Self {
+            body: message.payload.clone(),
+            message,
+            info,
+            format,
+            lease,
+        }
     }
 
     /// Fetches a body that was too large for its message.
     pub(super) async fn fetch(&mut self, shared: &Shared) -> Result<(), PayloadError> {
-        let claimed = payload::check_out(&shared.client, self.message.headers.as_ref(), &self.message.payload).await?;
+        let claimed = payload::check_out(
+            &shared.client,
+            self.message.headers.as_ref(),
+            &self.message.payload,
+        )
+        .await?;
         self.body = claimed.unwrap_or_else(|| self.message.payload.clone());
         Ok(())
     }
 
     /// Reads the command.
-    pub(super) fn decode(&self, shared: &Shared) -> Result<Command, Undecodable> {
+    pub(super) fn decode(&self, shared: &Shared) -> Result<Command, Box<Undecodable>> {
         let command = Format::of_message(&self.message)
             .and_then(|format| Command::decode(format, &self.body));
         let mut command = command.map_err(|error| {
@@ -72,17 +83,29 @@ impl Inbound {
             command.reply_to = self.message.reply.as_ref().map(ToString::to_string);
         }
         // Never published to: a stranger would write through the agent's rights.
-        if command.reply_to.as_ref().is_some_and(|subject| !shared.client.namespace().allows_reply_to(subject)) {
+        if command
+            .reply_to
+            .as_ref()
+            .is_some_and(|subject| !shared.client.namespace().allows_reply_to(subject))
+        {
             let error = McpError::permanent(code::INVALID_MESSAGE)
                 .message("`reply_to` must lie under the namespace's `reply.` or under `_INBOX`")
                 .detail("field", "reply_to");
-            return Err(Undecodable { error, reply_to: None, command_id: command.id });
+            return Err(Box::new(Undecodable {
+                error,
+                reply_to: None,
+                command_id: command.id,
+            }));
         }
         Ok(command)
     }
 
     /// Whether the command may run now, and for how long it is worth doing.
-    pub(super) fn admit(&self, shared: &Shared, command: &Command) -> Result<Option<Duration>, McpError> {
+    pub(super) fn admit(
+        &self,
+        shared: &Shared,
+        command: &Command,
+    ) -> Result<Option<Duration>, McpError> {
         self.agrees_with_subject(shared, command)?;
         // With retries, deliveries are counted against the recorded failures, once those are known.
         if self.info.deliveries > MAX_DEATHS && command.retry.is_none() {
@@ -92,14 +115,22 @@ impl Inbound {
         if !shared.handler.knows(command.action.as_str()) {
             let actions = shared.handler.actions();
             return Err(McpError::permanent(code::UNKNOWN_ACTION)
-                .message(format!("`{}` has no action `{}`; it has: {}", shared.agent, command.action, actions.join(", ")))
+                .message(format!(
+                    "`{}` has no action `{}`; it has: {}",
+                    shared.agent,
+                    command.action,
+                    actions.join(", ")
+                ))
                 .detail("actions", actions));
         }
         Ok(remaining)
     }
 
     pub(super) fn poison(&self) -> McpError {
-        let message = format!("delivered {} times without an end: it kills its workers", self.info.deliveries);
+        let message = format!(
+            "delivered {} times without an end: it kills its workers",
+            self.info.deliveries
+        );
         McpError::permanent(code::POISON).message(message)
     }
 
@@ -122,18 +153,29 @@ impl Inbound {
 
     /// What is left of the time to live; the age is counted by the server's clock alone.
     fn remaining(&self, shared: &Shared, command: &Command) -> Result<Option<Duration>, McpError> {
-        let Some(ttl) = command.ttl() else { return Ok(None) };
+        let Some(ttl) = command.ttl() else {
+            return Ok(None);
+        };
         let age = self.age(shared);
         match ttl.checked_sub(age) {
             Some(remaining) if !remaining.is_zero() => Ok(Some(remaining)),
-            _ => Err(McpError::permanent(code::DEADLINE_EXCEEDED)
-                .message(format!("taken up {} ms after it was stored, worth doing for {} ms", age.as_millis(), ttl.as_millis()))),
+            _ => Err(
+                McpError::permanent(code::DEADLINE_EXCEEDED).message(format!(
+                    "taken up {} ms after it was stored, worth doing for {} ms",
+                    age.as_millis(),
+                    ttl.as_millis()
+                )),
+            ),
         }
     }
 
     /// Whether the sender wants another instance than this, which only a stored command can find.
     pub(super) fn is_not_for(&self, instance: &str) -> bool {
-        let shunned = self.message.headers.as_ref().and_then(|headers| headers.get("Mcp-Not-Instance"));
+        let shunned = self
+            .message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get("Mcp-Not-Instance"));
         self.lease.is_some() && shunned.is_some_and(|shunned| shunned.as_str() == instance)
     }
 
@@ -159,13 +201,22 @@ impl Inbound {
         }
     }
 
-    pub(super) fn undecodable(&self, shared: &Shared, error: McpError) -> Undecodable {
+    pub(super) fn undecodable(&self, shared: &Shared, error: McpError) -> Box<Undecodable> {
         let salvaged: Salvaged = self.format.decode_prefix(&self.body).unwrap_or_default();
         let text = |raw: Option<Raw>| raw.and_then(|raw| raw.decode::<String>().ok());
         let reply_to = text(salvaged.reply_to)
-            .or_else(|| self.lease.is_none().then(|| self.message.reply.as_ref().map(ToString::to_string)).flatten())
+            .or_else(|| {
+                self.lease
+                    .is_none()
+                    .then(|| self.message.reply.as_ref().map(ToString::to_string))
+                    .flatten()
+            })
             .filter(|subject| shared.client.namespace().allows_reply_to(subject));
-        Undecodable { error, reply_to, command_id: text(salvaged.id).unwrap_or_default() }
+        Box::new(Undecodable {
+            error,
+            reply_to,
+            command_id: text(salvaged.id).unwrap_or_default(),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -23,7 +23,7 @@ use super::{
     inbound::Inbound,
     lease::{Lease, Leases},
     plan::{LaneState, pulls},
-    puller::Puller,
+    puller::{DRAIN_SILENCE, Puller},
     slots::{Slot, Slots},
 };
 
@@ -75,9 +75,17 @@ impl Intake {
             async move { Puller::new(client.clone(), stream, &consumer).await }
         };
         let [critical, high, normal, low] = Priority::ALL;
-        let pullers = [puller(critical).await?, puller(high).await?, puller(normal).await?, puller(low).await?];
+        let pullers = [
+            puller(critical).await?,
+            puller(high).await?,
+            puller(normal).await?,
+            puller(low).await?,
+        ];
         let subscribe_error = |subject: String| {
-            move |error: async_nats::SubscribeError| ReceiveError::Subscribe { subject, reason: error.to_string() }
+            move |error: async_nats::SubscribeError| ReceiveError::Subscribe {
+                subject,
+                reason: error.to_string(),
+            }
         };
         let realtime_subject = namespace.realtime_filter(agent);
         let realtime = client
@@ -86,8 +94,11 @@ impl Intake {
             .await
             .map_err(subscribe_error(realtime_subject))?;
         let control_subject = namespace.control(agent, "*");
-        let control =
-            client.nats().subscribe(control_subject.clone()).await.map_err(subscribe_error(control_subject))?;
+        let control = client
+            .nats()
+            .subscribe(control_subject.clone())
+            .await
+            .map_err(subscribe_error(control_subject))?;
         Ok(Self {
             connections: client.connections(),
             shared,
@@ -153,7 +164,12 @@ impl Intake {
             ready: self.ready[lane].len() as u64,
             pending: self.pullers[lane].pending(),
         });
-        let asks = pulls(lanes, self.slots.capacity(), self.slots.in_use(), self.shared.load.typical());
+        let asks = pulls(
+            lanes,
+            self.slots.capacity(),
+            self.slots.in_use(),
+            self.shared.load.typical(),
+        );
         for (puller, ask) in self.pullers.iter_mut().zip(asks) {
             if ask > 0 {
                 puller.ask(ask).await;
@@ -176,8 +192,9 @@ impl Intake {
             let waiting: [bool; 4] = std::array::from_fn(|lane| !self.ready[lane].is_empty());
             let lane = self.scheduler.peek(waiting)?;
             let highest_waiting = waiting.iter().position(|waits| *waits)?;
-            let higher_is_coming =
-                self.pullers[..highest_waiting].iter().any(|puller| puller.expects_soon(HIGHER_LANE_GRACE));
+            let higher_is_coming = self.pullers[..highest_waiting]
+                .iter()
+                .any(|puller| puller.expects_soon(HIGHER_LANE_GRACE));
             if higher_is_coming && !self.drain.is_cancelled() {
                 return Some(Instant::now() + HIGHER_LANE_GRACE);
             }
@@ -190,7 +207,10 @@ impl Intake {
     }
 
     fn begin(&self, message: Message, lease: Option<Lease>, slot: Slot) {
-        let info = message.reply.as_ref().and_then(|reply| DeliveryInfo::parse(reply));
+        let info = message
+            .reply
+            .as_ref()
+            .and_then(|reply| DeliveryInfo::parse(reply));
         let inbound = Inbound::new(message, info.unwrap_or_else(DeliveryInfo::realtime), lease);
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move {
@@ -205,9 +225,17 @@ impl Intake {
         if let Some(slot) = self.slots.try_take() {
             return self.begin(message, None, slot);
         }
-        let advice = self.shared.load.typical().unwrap_or(OVERLOADED_ADVICE).max(Duration::from_millis(10));
+        let advice = self
+            .shared
+            .load
+            .typical()
+            .unwrap_or(OVERLOADED_ADVICE)
+            .max(Duration::from_millis(10));
         let error = McpError::temporary(code::OVERLOADED)
-            .message(format!("all {} handlers of this instance are busy", self.slots.capacity()))
+            .message(format!(
+                "all {} handlers of this instance are busy",
+                self.slots.capacity()
+            ))
             .retry_after(advice);
         self.refuse(message, error).await;
     }
@@ -219,7 +247,9 @@ impl Intake {
             Err(undecodable) => (undecodable.command_id, 1, undecodable.reply_to),
         };
         let Some(reply_to) = reply_to else { return };
-        let mut frame = inbound.answerer(&self.shared, &command_id, attempt).response(Err(error));
+        let mut frame = inbound
+            .answerer(&self.shared, &command_id, attempt)
+            .response(Err(error));
         frame.load = Some(self.shared.load.load());
         self.shared.answer(&reply_to, inbound.format, frame).await;
     }
@@ -233,7 +263,9 @@ impl Intake {
                     let _ = self.drain_requested.try_send(());
                 }
             }
-            None => tracing::warn!(subject = %message.subject, "a control message cannot be read, ignoring it"),
+            None => {
+                tracing::warn!(subject = %message.subject, "a control message cannot be read, ignoring it")
+            }
         }
     }
 
@@ -245,12 +277,20 @@ impl Intake {
                 self.keep(lane, message);
             }
         }
-        let _ = self.realtime.drain().await;
-        while let Some(message) = self.realtime.next().await {
-            self.refuse(message, McpError::temporary(code::DRAINING).message("the instance is shutting down")).await;
+        if self.shared.client.is_connected() {
+            let _ = self.realtime.drain().await;
+        }
+        while let Ok(Some(message)) = timeout(DRAIN_SILENCE, self.realtime.next()).await {
+            self.refuse(
+                message,
+                McpError::temporary(code::DRAINING).message("the instance is shutting down"),
+            )
+            .await;
         }
         self.begin_what_is_ready();
-        while self.ready.iter().any(|ready| !ready.is_empty()) && !self.shared.abandon.is_cancelled() {
+        while self.ready.iter().any(|ready| !ready.is_empty())
+            && !self.shared.abandon.is_cancelled()
+        {
             tokio::select! {
                 () = self.slots.freed() => {}
                 Some(message) = self.control.next() => self.obey(&message),
@@ -287,14 +327,18 @@ fn read_control(message: &Message) -> Option<Control> {
     match message.subject.rsplit('.').next()? {
         "cancel" => {
             let body: Cancel = inbound_format.decode(&message.payload).ok()?;
-            Some(Control::Cancel { command_id: body.command_id })
+            Some(Control::Cancel {
+                command_id: body.command_id,
+            })
         }
         "drain" => {
             let body: Drain = match message.payload.is_empty() {
                 true => Drain::default(),
                 false => inbound_format.decode(&message.payload).ok()?,
             };
-            Some(Control::Drain { instance: body.instance })
+            Some(Control::Drain {
+                instance: body.instance,
+            })
         }
         _ => None,
     }

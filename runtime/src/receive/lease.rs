@@ -54,7 +54,11 @@ pub(crate) struct Lease {
 impl Leases {
     /// Starts the task that renews; it ends when `stop` is cancelled.
     pub(crate) fn keep(client: Client, stop: CancellationToken) -> Self {
-        let leases = Self { client, held: Arc::default(), next_id: Arc::default() };
+        let leases = Self {
+            client,
+            held: Arc::default(),
+            next_id: Arc::default(),
+        };
         let keeper = leases.clone();
         tokio::spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -70,9 +74,18 @@ impl Leases {
     pub(crate) fn take(&self, ack_subject: Subject) -> Lease {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let lost = CancellationToken::new();
-        let held = Held { ack_subject: ack_subject.clone(), renewed_at: Instant::now(), lost: lost.clone() };
+        let held = Held {
+            ack_subject: ack_subject.clone(),
+            renewed_at: Instant::now(),
+            lost: lost.clone(),
+        };
         self.table().insert(id, held);
-        Lease { id, ack_subject, lost, leases: self.clone() }
+        Lease {
+            id,
+            ack_subject,
+            lost,
+            leases: self.clone(),
+        }
     }
 
     async fn renew(&self) {
@@ -117,7 +130,9 @@ impl Lease {
         let table = self.leases.table();
         // Judged here too, not by the keeper's mark alone: after a stop of the whole process the
         // handler may be scheduled before the keeper.
-        table.get(&self.id).is_some_and(|held| !held.lost.is_cancelled() && held.renewed_at.elapsed() < ACK_WAIT)
+        table
+            .get(&self.id)
+            .is_some_and(|held| !held.lost.is_cancelled() && held.renewed_at.elapsed() < ACK_WAIT)
     }
 
     /// Says that the message is done.
@@ -132,7 +147,8 @@ impl Lease {
 
     /// Gives a message whose handling failed back, to be delivered again after `delay`.
     pub(crate) async fn give_back(self, delay: Duration) {
-        self.settle(format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos()).into()).await;
+        self.settle(format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos()).into())
+            .await;
     }
 
     async fn settle(self, verdict: Bytes) {
@@ -140,7 +156,13 @@ impl Lease {
             tracing::warn!("the lease of a message has passed, leaving it to its new owner");
             return;
         }
-        if let Err(error) = self.leases.client.nats().publish(self.ack_subject.clone(), verdict).await {
+        if let Err(error) = self
+            .leases
+            .client
+            .nats()
+            .publish(self.ack_subject.clone(), verdict)
+            .await
+        {
             tracing::warn!(%error, "a message could not be settled, it will be delivered again");
         }
     }

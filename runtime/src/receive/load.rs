@@ -82,9 +82,18 @@ impl LoadMeter {
     }
 
     fn wait_p95(&self) -> Duration {
-        let mut recent = self.waits.lock().unwrap_or_else(PoisonError::into_inner).recent.clone();
+        let mut recent = self
+            .waits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recent
+            .clone();
         recent.sort_unstable();
-        recent.get(recent.len() * 95 / 100).or(recent.last()).copied().unwrap_or_default()
+        recent
+            .get(recent.len() * 95 / 100)
+            .or(recent.last())
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -102,8 +111,15 @@ mod tests {
             meter.end(Duration::from_millis(8));
         }
         let load = meter.load();
-        assert_eq!((load.in_flight, load.capacity, load.utilization), (2, 4, 0.5));
-        assert!((load.queue_wait_p95_ms - 96.0).abs() < 1.0, "{}", load.queue_wait_p95_ms);
+        assert_eq!(
+            (load.in_flight, load.capacity, load.utilization),
+            (2, 4, 0.5)
+        );
+        assert!(
+            (load.queue_wait_p95_ms - 96.0).abs() < 1.0,
+            "{}",
+            load.queue_wait_p95_ms
+        );
         assert_eq!(meter.typical(), Some(Duration::from_millis(8)));
     }
 }

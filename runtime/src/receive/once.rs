@@ -7,7 +7,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     message::{Command, McpError, Recovery, Reply, RetryPolicy, code, new_message_id},
-    outcome::{Boarding, Found, OutcomeError, OutcomeKey, OutcomeRecord, OutcomeState, Reservation},
+    outcome::{
+        Boarding, Found, OutcomeError, OutcomeKey, OutcomeRecord, OutcomeState, Reservation,
+    },
 };
 
 use super::{
@@ -35,12 +37,24 @@ enum Step {
     Take,
 }
 
-fn step(found: &Found, key: &OutcomeKey, inbound: &Inbound, command: &Command, owner: &str) -> Step {
-    let Some(record) = &found.record else { return Step::Take };
+fn step(
+    found: &Found,
+    key: &OutcomeKey,
+    inbound: &Inbound,
+    command: &Command,
+    owner: &str,
+) -> Step {
+    let Some(record) = &found.record else {
+        return Step::Take;
+    };
     let same_message = record.sequence == inbound.info.stream_sequence && record.sequence != 0;
     if found.released {
         // Our own last attempt, whose acknowledgement was lost; anything else begins anew.
-        return if same_message && record.command_id == command.id { Step::Replay } else { Step::Take };
+        return if same_message && record.command_id == command.id {
+            Step::Replay
+        } else {
+            Step::Take
+        };
     }
     if record.parameters_sha256 != key.parameters_sha256 {
         return Step::Conflict;
@@ -67,7 +81,11 @@ impl Shared {
     ) -> Verdict {
         let began = Instant::now();
         let _flight = loop {
-            if let Some(record) = self.outcomes.cached(key).filter(|record| record.parameters_sha256 == key.parameters_sha256) {
+            if let Some(record) = self
+                .outcomes
+                .cached(key)
+                .filter(|record| record.parameters_sha256 == key.parameters_sha256)
+            {
                 return self.replay(inbound, command, &record);
             }
             match self.outcomes.board(key) {
@@ -108,7 +126,8 @@ impl Shared {
         let mut errors = reservation.record.errors.clone();
         errors.extend(outcome.as_ref().err().cloned());
         let frame = self.frame(&answerer, outcome, started.elapsed());
-        self.conclude(&reservation, key, command, frame, errors).await
+        self.conclude(&reservation, key, command, frame, errors)
+            .await
     }
 
     /// Waits for the key, and takes it.
@@ -143,13 +162,24 @@ impl Shared {
                 Step::Take => {
                     let errors = match found.released {
                         true => Vec::new(),
-                        false => found.record.take().map(|record| record.errors).unwrap_or_default(),
+                        false => found
+                            .record
+                            .take()
+                            .map(|record| record.errors)
+                            .unwrap_or_default(),
                     };
                     let record = self.reserved(inbound, command, key, errors);
-                    match self.outcomes.bucket().reserve(&key.key, found.revision, record).await {
+                    match self
+                        .outcomes
+                        .bucket()
+                        .reserve(&key.key, found.revision, record)
+                        .await
+                    {
                         Ok(reservation) => return Ok(reservation),
                         Err(OutcomeError::Conflict) => {}
-                        Err(error) => return Err(Box::new(self.unavailable(inbound, command, &error))),
+                        Err(error) => {
+                            return Err(Box::new(self.unavailable(inbound, command, &error)));
+                        }
                     }
                 }
             }
@@ -160,7 +190,13 @@ impl Shared {
         }
     }
 
-    fn reserved(&self, inbound: &Inbound, command: &Command, key: &OutcomeKey, errors: Vec<McpError>) -> OutcomeRecord {
+    fn reserved(
+        &self,
+        inbound: &Inbound,
+        command: &Command,
+        key: &OutcomeKey,
+        errors: Vec<McpError>,
+    ) -> OutcomeRecord {
         OutcomeRecord {
             state: OutcomeState::Reserved,
             command_id: command.id.clone(),
@@ -173,9 +209,18 @@ impl Shared {
     }
 
     /// Waits for `change`; a verdict when the command is not to wait any longer.
-    async fn wait(&self, inbound: &Inbound, command: &Command, change: impl Future<Output = ()>) -> Option<Verdict> {
+    async fn wait(
+        &self,
+        inbound: &Inbound,
+        command: &Command,
+        change: impl Future<Output = ()>,
+    ) -> Option<Verdict> {
         let running = self.cancellations.enter(&command.id);
-        let lost = inbound.lease.as_ref().map(|lease| lease.lost().clone()).unwrap_or_default();
+        let lost = inbound
+            .lease
+            .as_ref()
+            .map(|lease| lease.lost().clone())
+            .unwrap_or_default();
         tokio::select! {
             () = change => None,
             () = running.token.cancelled() => {
@@ -192,7 +237,8 @@ impl Shared {
         loop {
             sleep_until(reservation.renew_at()).await;
             while let Err(error) = self.outcomes.bucket().renew(reservation).await {
-                let lost = matches!(error, OutcomeError::Conflict) || Instant::now() >= reservation.expires_at();
+                let lost = matches!(error, OutcomeError::Conflict)
+                    || Instant::now() >= reservation.expires_at();
                 if lost {
                     tracing::warn!(%error, "the reservation of an idempotency key is lost");
                     return;
@@ -213,8 +259,14 @@ impl Shared {
     ) -> Verdict {
         let bucket = self.outcomes.bucket();
         let failed = frame.error.as_ref().filter(|error| error.is_temporary());
-        let retry = command.retry.filter(|_| failed.is_some()).and_then(|policy| again(&policy, &errors));
-        let mut record = OutcomeRecord { errors: errors.clone(), ..reservation.record.clone() };
+        let retry = command
+            .retry
+            .filter(|_| failed.is_some())
+            .and_then(|policy| again(&policy, &errors));
+        let mut record = OutcomeRecord {
+            errors: errors.clone(),
+            ..reservation.record.clone()
+        };
         let written = if retry.is_some() {
             record.state = OutcomeState::Failing;
             bucket.complete(reservation, &record).await
@@ -248,7 +300,9 @@ impl Shared {
 
     /// Answers with a stored outcome.
     fn replay(&self, inbound: &Inbound, command: &Command, record: &OutcomeRecord) -> Verdict {
-        let Some(stored) = &record.response else { return Verdict::Abandon };
+        let Some(stored) = &record.response else {
+            return Verdict::Abandon;
+        };
         let mut frame = stored.clone();
         // A message of its own: a large one would otherwise claim the object of the first.
         frame.id = new_message_id();
@@ -261,13 +315,19 @@ impl Shared {
             (Some(_), false) => record.errors.clone(),
             (None, _) => Vec::new(),
         };
-        tracing::debug!(sequence = inbound.info.stream_sequence, "answered with a stored outcome");
+        tracing::debug!(
+            sequence = inbound.info.stream_sequence,
+            "answered with a stored outcome"
+        );
         Verdict::end(frame, errors)
     }
 
     pub(super) fn refuse(&self, inbound: &Inbound, command: &Command, error: McpError) -> Verdict {
         let answerer = inbound.answerer(self, &command.id, command.attempt);
-        Verdict::end(self.frame(&answerer, Err(error.clone()), Duration::ZERO), vec![error])
+        Verdict::end(
+            self.frame(&answerer, Err(error.clone()), Duration::ZERO),
+            vec![error],
+        )
     }
 
     /// Without its record a command with a key must not run.
@@ -276,7 +336,8 @@ impl Shared {
         match inbound.lease {
             Some(_) => Verdict::Abandon,
             None => {
-                let error = McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(error.to_string());
+                let error =
+                    McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(error.to_string());
                 self.refuse(inbound, command, error)
             }
         }
@@ -287,23 +348,33 @@ impl Shared {
         let failures = u32::try_from(record.errors.len()).unwrap_or(u32::MAX);
         match failures {
             0 => Arc::clone(command),
-            _ => Arc::new(Command { attempt: command.attempt.saturating_add(failures), ..(**command).clone() }),
+            _ => Arc::new(Command {
+                attempt: command.attempt.saturating_add(failures),
+                ..(**command).clone()
+            }),
         }
     }
 }
 
 /// Waiting for the key may have taken what was left.
-fn still_worth_it(remaining: Option<Duration>, waited: Duration) -> Result<Option<Duration>, McpError> {
+fn still_worth_it(
+    remaining: Option<Duration>,
+    waited: Duration,
+) -> Result<Option<Duration>, McpError> {
     match remaining.map(|remaining| remaining.checked_sub(waited)) {
         None => Ok(None),
         Some(Some(remaining)) => Ok(Some(remaining)),
-        Some(None) => Err(McpError::permanent(code::DEADLINE_EXCEEDED).message("its time passed while it waited for its key")),
+        Some(None) => Err(McpError::permanent(code::DEADLINE_EXCEEDED)
+            .message("its time passed while it waited for its key")),
     }
 }
 
 /// Deliveries beyond the recorded failures have killed their workers.
 fn survivable(inbound: &Inbound, record: &OutcomeRecord) -> Result<(), McpError> {
-    let deaths = inbound.info.deliveries.saturating_sub(record.errors.len() as u64);
+    let deaths = inbound
+        .info
+        .deliveries
+        .saturating_sub(record.errors.len() as u64);
     match deaths > MAX_DEATHS {
         true => Err(inbound.poison()),
         false => Ok(()),
@@ -313,18 +384,31 @@ fn survivable(inbound: &Inbound, record: &OutcomeRecord) -> Result<(), McpError>
 /// When the runtime tries again; `None` when the retries are spent. Of all the advice that the attempts
 /// were given the smallest maximum holds; the latest delay is a floor.
 fn again(policy: &RetryPolicy, errors: &[McpError]) -> Option<Duration> {
-    let advised = errors.iter().filter_map(|error| error.max_retries).min().unwrap_or(u32::MAX);
+    let advised = errors
+        .iter()
+        .filter_map(|error| error.max_retries)
+        .min()
+        .unwrap_or(u32::MAX);
     let failures = u32::try_from(errors.len()).unwrap_or(u32::MAX);
     if failures > policy.max_retries.min(advised) {
         return None;
     }
     let exponent = failures.saturating_sub(1).min(40);
     let base = Duration::from_millis(policy.base_delay_ms.max(1));
-    let ceiling = base.saturating_mul(2_u32.saturating_pow(exponent.min(31))).min(Duration::from_millis(policy.max_delay_ms));
+    let ceiling = base
+        .saturating_mul(2_u32.saturating_pow(exponent.min(31)))
+        .min(Duration::from_millis(policy.max_delay_ms));
     let random = rand::rng().random_range(0.0..=1.0);
     let delay = ceiling.mul_f64(1.0 - policy.jitter * random);
     // Seen from outside the redelivery comes some milliseconds after the delay, never before it.
-    Some(delay.max(errors.last().and_then(|error| error.retry_delay).unwrap_or_default()))
+    Some(
+        delay.max(
+            errors
+                .last()
+                .and_then(|error| error.retry_delay)
+                .unwrap_or_default(),
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -332,20 +416,29 @@ mod tests {
     use super::*;
 
     fn policy(max_retries: u32) -> RetryPolicy {
-        RetryPolicy { max_retries, base_delay_ms: 100, max_delay_ms: 5_000, jitter: 0.0 }
+        RetryPolicy {
+            max_retries,
+            base_delay_ms: 100,
+            max_delay_ms: 5_000,
+            jitter: 0.0,
+        }
     }
 
     #[test]
     fn the_runtime_follows_policy_and_advice() {
         let plain = McpError::temporary("E");
         let check = |max_retries, errors: &[McpError], expected: Option<u64>| {
-            assert_eq!(again(&policy(max_retries), errors), expected.map(Duration::from_millis), "{errors:?}");
+            assert_eq!(
+                again(&policy(max_retries), errors),
+                expected.map(Duration::from_millis),
+                "{errors:?}"
+            );
         };
-        check(3, &[plain.clone()], Some(100));
+        check(3, std::slice::from_ref(&plain), Some(100));
         check(3, &[plain.clone(), plain.clone(), plain.clone()], Some(400));
         check(3, &vec![plain.clone(); 4], None);
         check(30, &vec![plain.clone(); 20], Some(5_000));
-        check(0, &[plain.clone()], None);
+        check(0, std::slice::from_ref(&plain), None);
         check(9, &[plain.clone().max_retries(1), plain.clone()], None);
         check(9, &[plain.retry_after(Duration::from_secs(7))], Some(7_000));
     }

@@ -25,7 +25,12 @@ pub(crate) struct LaneState {
 ///
 /// The sum of what is asked for, here and outstanding never exceeds what is free by more than one for
 /// each lane: every lane needs one question open to hear of its work at all.
-pub(crate) fn pulls(lanes: [LaneState; LANES], capacity: u64, in_flight: u64, typical: Option<Duration>) -> [u64; LANES] {
+pub(crate) fn pulls(
+    lanes: [LaneState; LANES],
+    capacity: u64,
+    in_flight: u64,
+    typical: Option<Duration>,
+) -> [u64; LANES] {
     let free = capacity.saturating_sub(in_flight);
     let quick = typical.is_some_and(|typical| typical < QUICK);
     let prefetch = match (free, quick) {
@@ -65,7 +70,11 @@ mod tests {
     use super::*;
 
     fn lane(outstanding: u64, ready: u64, pending: u64) -> LaneState {
-        LaneState { outstanding, ready, pending }
+        LaneState {
+            outstanding,
+            ready,
+            pending,
+        }
     }
 
     #[test]
@@ -76,13 +85,24 @@ mod tests {
 
     #[test]
     fn a_busy_agent_with_long_work_asks_for_nothing() {
-        assert_eq!(pulls([lane(0, 0, 9); 4], 2, 2, Some(Duration::from_secs(1))), [0; 4]);
-        assert_eq!(pulls([lane(0, 0, 9); 4], 2, 2, Some(Duration::from_millis(1))), [1; 4]);
+        assert_eq!(
+            pulls([lane(0, 0, 9); 4], 2, 2, Some(Duration::from_secs(1))),
+            [0; 4]
+        );
+        assert_eq!(
+            pulls([lane(0, 0, 9); 4], 2, 2, Some(Duration::from_millis(1))),
+            [1; 4]
+        );
     }
 
     #[test]
     fn a_backlog_gets_what_is_free() {
-        let asks = pulls([lane(8, 0, 0), lane(8, 0, 0), lane(0, 0, 500), lane(8, 0, 0)], 64, 0, None);
+        let asks = pulls(
+            [lane(8, 0, 0), lane(8, 0, 0), lane(0, 0, 500), lane(8, 0, 0)],
+            64,
+            0,
+            None,
+        );
         assert_eq!(asks, [0, 0, 43, 0]);
     }
 

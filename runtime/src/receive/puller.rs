@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{client::Client, error::ReceiveError};
 
@@ -20,6 +20,9 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// Two heartbeats and a half: then the pull is lost and asked again.
 const SILENCE: Duration = Duration::from_secs(5);
+
+/// The server ends a drained subscription at once; one that goes away in this moment never does.
+pub(super) const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 
 /// The pulls of one consumer.
 pub(crate) struct Puller {
@@ -37,12 +40,20 @@ pub(crate) struct Puller {
 }
 
 impl Puller {
-    pub(crate) async fn new(client: Client, stream: &str, consumer: &str) -> Result<Self, ReceiveError> {
+    pub(crate) async fn new(
+        client: Client,
+        stream: &str,
+        consumer: &str,
+    ) -> Result<Self, ReceiveError> {
         let inbox = client.nats().new_inbox();
-        let frames = client.nats().subscribe(inbox.clone()).await.map_err(|error| ReceiveError::Subscribe {
-            subject: inbox.clone(),
-            reason: error.to_string(),
-        })?;
+        let frames = client
+            .nats()
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|error| ReceiveError::Subscribe {
+                subject: inbox.clone(),
+                reason: error.to_string(),
+            })?;
         let now = Instant::now();
         Ok(Self {
             client,
@@ -78,8 +89,11 @@ impl Puller {
             EXPIRES.as_nanos(),
             HEARTBEAT.as_nanos()
         );
-        let publishing =
-            self.client.nats().publish_with_reply(self.request_subject.clone(), self.inbox.clone(), request.into());
+        let publishing = self.client.nats().publish_with_reply(
+            self.request_subject.clone(),
+            self.inbox.clone(),
+            request.into(),
+        );
         match publishing.await {
             Ok(()) => {
                 self.outstanding += count;
@@ -121,11 +135,15 @@ impl Puller {
 
     /// Takes in what the server has already sent, after which nothing more comes.
     pub(crate) async fn next_after_drain(&mut self) -> Option<Message> {
+        // A server that is away has nothing on its way to us, and answers no drain.
+        if !self.client.is_connected() {
+            return None;
+        }
         if !std::mem::replace(&mut self.draining, true) && self.frames.drain().await.is_err() {
             return None;
         }
         loop {
-            let frame = self.frames.next().await?;
+            let frame = timeout(DRAIN_SILENCE, self.frames.next()).await.ok()??;
             if let Some(message) = self.account(frame) {
                 return Some(message);
             }
@@ -138,7 +156,11 @@ impl Puller {
             return None;
         }
         self.outstanding = self.outstanding.saturating_sub(1);
-        if let Some(info) = frame.reply.as_ref().and_then(|reply| DeliveryInfo::parse(reply)) {
+        if let Some(info) = frame
+            .reply
+            .as_ref()
+            .and_then(|reply| DeliveryInfo::parse(reply))
+        {
             self.pending = info.pending;
         }
         Some(frame)
@@ -150,21 +172,37 @@ impl Puller {
             100 => {}
             // The end of a pull: no messages, expired, or withdrawn; the server says how many are left of it.
             404 | 408 | 409 => {
-                let left = frame.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
-                let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(self.outstanding);
+                let left = frame
+                    .headers
+                    .as_ref()
+                    .and_then(|headers| headers.get("Nats-Pending-Messages"));
+                let left = left
+                    .and_then(|left| left.as_str().parse().ok())
+                    .unwrap_or(self.outstanding);
                 self.outstanding = self.outstanding.saturating_sub(left);
                 self.pending = 0;
                 if status.as_u16() == 409 {
                     let reason = frame.description.as_deref().unwrap_or_default();
-                    tracing::debug!(consumer = self.consumer, reason, "the server withdrew a pull");
+                    tracing::debug!(
+                        consumer = self.consumer,
+                        reason,
+                        "the server withdrew a pull"
+                    );
                 }
             }
             503 => {
                 self.pending = 0;
                 // No JetStream for the moment; the silence rule asks again.
-                tracing::debug!(consumer = self.consumer, "nobody answers pulls at the moment");
+                tracing::debug!(
+                    consumer = self.consumer,
+                    "nobody answers pulls at the moment"
+                );
             }
-            other => tracing::debug!(consumer = self.consumer, status = other, "unexpected status of a pull"),
+            other => tracing::debug!(
+                consumer = self.consumer,
+                status = other,
+                "unexpected status of a pull"
+            ),
         }
     }
 }

@@ -27,8 +27,21 @@ impl Shared {
         }
         match verdict {
             Verdict::Abandon => {}
-            Verdict::Retry { after, elsewhere, failures } => {
-                self.give_back(inbound, command, Again { after, elsewhere, failures }).await;
+            Verdict::Retry {
+                after,
+                elsewhere,
+                failures,
+            } => {
+                self.give_back(
+                    inbound,
+                    command,
+                    Again {
+                        after,
+                        elsewhere,
+                        failures,
+                    },
+                )
+                .await;
             }
             Verdict::Final(end) => self.finish(inbound, command, *end).await,
         }
@@ -37,7 +50,7 @@ impl Shared {
     async fn finish(&self, inbound: Inbound, command: &Command, end: Final) {
         let autopsy = end.autopsy(command).filter(|_| inbound.lease.is_some());
         if let Some(autopsy) = autopsy {
-            let letter = DeadLetter::of(&inbound.message, &inbound.info, autopsy);
+            let letter = DeadLetter::of(&inbound.message, &inbound.info, &autopsy);
             if let Err(error) = letter.store(&self.client).await {
                 // Left unsettled: it comes back, and nothing is lost.
                 tracing::error!(%error, "a dead letter could not be stored, the command stays queued");
@@ -53,16 +66,36 @@ impl Shared {
     }
 
     /// A message that is no command: stored byte for byte, answered if it still says whom, and ended.
-    pub(super) async fn reject(&self, inbound: Inbound, answerer: &Answerer, reply_to: Option<String>, error: McpError) {
+    pub(super) async fn reject(
+        &self,
+        inbound: Inbound,
+        answerer: &Answerer,
+        reply_to: Option<String>,
+        error: McpError,
+    ) {
         tracing::warn!(subject = %inbound.message.subject, %error, "a message cannot be decoded");
         if let Some(reply_to) = reply_to {
-            self.answer(&reply_to, inbound.format, answerer.response(Err(error.clone()))).await;
+            self.answer(
+                &reply_to,
+                inbound.format,
+                answerer.response(Err(error.clone())),
+            )
+            .await;
         }
         let Some(lease) = inbound.lease else { return };
-        let autopsy = Autopsy { reason: error.code.clone(), attempts: 1, errors: vec![error] };
-        match DeadLetter::of(&inbound.message, &inbound.info, autopsy).store(&self.client).await {
+        let autopsy = Autopsy {
+            reason: error.code.clone(),
+            attempts: 1,
+            errors: vec![error],
+        };
+        match DeadLetter::of(&inbound.message, &inbound.info, &autopsy)
+            .store(&self.client)
+            .await
+        {
             Ok(()) => lease.terminate().await,
-            Err(error) => tracing::error!(%error, "a dead letter could not be stored, the message stays queued"),
+            Err(error) => {
+                tracing::error!(%error, "a dead letter could not be stored, the message stays queued")
+            }
         }
     }
 
@@ -75,22 +108,43 @@ impl Shared {
             Err(error) => {
                 let refusal = instead(frame, error);
                 // An error is small and has nothing that JSON could not hold.
-                let Ok(body) = format.encode(&refusal) else { return };
+                let Ok(body) = format.encode(&refusal) else {
+                    return;
+                };
                 body
             }
         };
-        if let Err(error) = self.client.nats().publish_with_headers(reply_to.to_owned(), headers, body).await {
+        if let Err(error) = self
+            .client
+            .nats()
+            .publish_with_headers(reply_to.to_owned(), headers, body)
+            .await
+        {
             tracing::warn!(%error, "a reply could not be sent");
         }
     }
 
-    async fn reply_body(&self, format: Format, frame: &Reply, headers: &mut HeaderMap) -> Result<Bytes, McpError> {
+    async fn reply_body(
+        &self,
+        format: Format,
+        frame: &Reply,
+        headers: &mut HeaderMap,
+    ) -> Result<Bytes, McpError> {
         // JSON cannot hold everything that msgpack can: such a result is answered as an error, not dropped.
-        let body = format.encode(frame).map_err(|error| McpError::permanent(code::INTERNAL).message(error.to_string()))?;
-        payload::check_in(&self.client, &frame.id, body, headers).await.map_err(|error| error.to_mcp_error())
+        let body = format
+            .encode(frame)
+            .map_err(|error| McpError::permanent(code::INTERNAL).message(error.to_string()))?;
+        payload::check_in(&self.client, &frame.id, body, headers)
+            .await
+            .map_err(|error| error.to_mcp_error())
     }
 }
 
 fn instead(frame: Reply, error: McpError) -> Reply {
-    Reply { status: Some(Status::Error), result: None, error: Some(error), ..frame }
+    Reply {
+        status: Some(Status::Error),
+        result: None,
+        error: Some(error),
+        ..frame
+    }
 }

@@ -20,7 +20,11 @@ pub(super) struct Slot {
 
 impl Slots {
     pub(super) fn new(capacity: u32) -> Self {
-        Self { free: Arc::new(Semaphore::new(capacity as usize)), freed: Arc::default(), capacity }
+        Self {
+            free: Arc::new(Semaphore::new(capacity as usize)),
+            freed: Arc::default(),
+            capacity,
+        }
     }
 
     pub(super) fn capacity(&self) -> u64 {
@@ -33,7 +37,11 @@ impl Slots {
 
     pub(super) fn try_take(&self) -> Option<Slot> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        Some(Slot { permit: Some(permit), free: Arc::clone(&self.free), freed: Arc::clone(&self.freed) })
+        Some(Slot {
+            permit: Some(permit),
+            free: Arc::clone(&self.free),
+            freed: Arc::clone(&self.freed),
+        })
     }
 
     /// Waits until a place was given back since the last call.

@@ -44,6 +44,10 @@ impl Final {
         if !unheard && last.code != code::POISON {
             return None;
         }
-        Some(Autopsy { reason: last.code.clone(), attempts: self.frame.attempt, errors: self.errors.clone() })
+        Some(Autopsy {
+            reason: last.code.clone(),
+            attempts: self.frame.attempt,
+            errors: self.errors.clone(),
+        })
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 use super::OnProgress;
 
 /// Publishing again is recognised as such only within the stream's deduplication window (2 min).
-const LONGEST_PUBLISH: Duration = Duration::from_secs(90);
+pub(crate) const LONGEST_PUBLISH: Duration = Duration::from_secs(90);
 
 /// What the caller wants to see of an attempt, and how it travels.
 pub(super) struct Expectation {
@@ -43,17 +43,28 @@ pub(super) struct Attempt<'a> {
 impl Attempt<'_> {
     pub(super) async fn make(self, expectation: &Expectation) -> Result<Reply, SendError> {
         let namespace = self.client.namespace();
-        self.command.reply_to = Some(namespace.reply(self.client.requester().as_str(), &self.command.id));
-        let expected = self.client.replies().expect(&self.command.id, expectation.on_progress.is_some());
+        self.command.reply_to =
+            Some(namespace.reply(self.client.requester().as_str(), &self.command.id));
+        let expected = self
+            .client
+            .replies()
+            .expect(&self.command.id, expectation.on_progress.is_some());
         match expectation.realtime {
             true => self.realtime(expected, &expectation.on_progress).await,
             false => self.durable(expected, &expectation.on_progress).await,
         }
     }
 
-    async fn durable(&self, mut expected: Expected, on_progress: &Option<OnProgress>) -> Result<Reply, SendError> {
+    async fn durable(
+        &self,
+        mut expected: Expected,
+        on_progress: &Option<OnProgress>,
+    ) -> Result<Reply, SendError> {
         let command = &*self.command;
-        let subject = self.client.namespace().command(&command.target, command.priority, &command.action);
+        let subject =
+            self.client
+                .namespace()
+                .command(&command.target, command.priority, &command.action);
         let outgoing = self.outgoing(subject).await?;
         let publish_by = self.deadline.min(Instant::now() + LONGEST_PUBLISH);
         let storing = store::store(self.client.nats(), &outgoing, publish_by);
@@ -75,17 +86,35 @@ impl Attempt<'_> {
         }
     }
 
-    async fn realtime(&self, mut expected: Expected, on_progress: &Option<OnProgress>) -> Result<Reply, SendError> {
+    async fn realtime(
+        &self,
+        mut expected: Expected,
+        on_progress: &Option<OnProgress>,
+    ) -> Result<Reply, SendError> {
         let command = &*self.command;
-        let subject = self.client.namespace().realtime(&command.target, &command.action);
+        let subject = self
+            .client
+            .namespace()
+            .realtime(&command.target, &command.action);
         let outgoing = self.outgoing(subject).await?;
-        let reply_to = command.reply_to.clone().expect("every sent command names its reply subject");
+        let reply_to = command
+            .reply_to
+            .clone()
+            .expect("every sent command names its reply subject");
         // As the message's own reply subject it also lets the server say that nobody listens.
-        let publishing =
-            self.client.nats().publish_with_reply_and_headers(outgoing.subject, reply_to, outgoing.headers, outgoing.body);
+        let publishing = self.client.nats().publish_with_reply_and_headers(
+            outgoing.subject,
+            reply_to,
+            outgoing.headers,
+            outgoing.body,
+        );
         match timeout_at(self.deadline, publishing).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(SendError::Transport { reason: error.to_string() }),
+            Ok(Err(error)) => {
+                return Err(SendError::Transport {
+                    reason: error.to_string(),
+                });
+            }
             Err(_) => return Err(self.timed_out(false)),
         }
         loop {
@@ -101,7 +130,9 @@ impl Attempt<'_> {
 
     async fn outgoing(&self, subject: String) -> Result<Outgoing, SendError> {
         let composing = outgoing(self.client, subject, self.command, self.trace);
-        let Ok(composed) = timeout_at(self.deadline, composing).await else { return Err(self.timed_out(false)) };
+        let Ok(composed) = timeout_at(self.deadline, composing).await else {
+            return Err(self.timed_out(false));
+        };
         let mut outgoing = composed?;
         if let Some(instance) = self.not_instance {
             outgoing.headers.insert("Mcp-Not-Instance", instance);
@@ -109,23 +140,31 @@ impl Attempt<'_> {
         Ok(outgoing)
     }
 
-    async fn read(&self, answer: Result<Answer, oneshot::error::RecvError>) -> Result<Reply, SendError> {
+    async fn read(
+        &self,
+        answer: Result<Answer, oneshot::error::RecvError>,
+    ) -> Result<Reply, SendError> {
         match answer {
             Ok(Answer::Response(reply)) => Ok(*reply),
-            Ok(Answer::Claimed(message)) => match timeout_at(self.deadline, self.claimed(&message)).await {
-                Ok(reply) => reply,
-                Err(_) => Err(self.timed_out(true)),
-            },
-            Ok(Answer::NobodyListens) => {
-                Err(SendError::NobodyListens { target: self.command.target.to_string() })
+            Ok(Answer::Claimed(message)) => {
+                match timeout_at(self.deadline, self.claimed(&message)).await {
+                    Ok(reply) => reply,
+                    Err(_) => Err(self.timed_out(true)),
+                }
             }
-            Err(_) => Err(SendError::Transport { reason: "the connection is closed".to_owned() }),
+            Ok(Answer::NobodyListens) => Err(SendError::NobodyListens {
+                target: self.command.target.to_string(),
+            }),
+            Err(_) => Err(SendError::Transport {
+                reason: "the connection is closed".to_owned(),
+            }),
         }
     }
 
     /// Fetches a reply that was too large for its message.
     async fn claimed(&self, message: &async_nats::Message) -> Result<Reply, SendError> {
-        let body = payload::check_out(self.client, message.headers.as_ref(), &message.payload).await;
+        let body =
+            payload::check_out(self.client, message.headers.as_ref(), &message.payload).await;
         let body = body.map_err(payload_error)?.unwrap_or_default();
         let frame = Format::of_message(message).and_then(|format| format.decode(&body));
         frame.map_err(|source: DecodeError| SendError::UnexpectedResult {
@@ -170,15 +209,21 @@ fn payload_error(error: PayloadError) -> SendError {
             size: usize::try_from(size).unwrap_or(usize::MAX),
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
         },
-        error if error.is_temporary() => SendError::Transport { reason: error.to_string() },
-        error => SendError::Invalid { reason: error.to_string() },
+        error if error.is_temporary() => SendError::Transport {
+            reason: error.to_string(),
+        },
+        error => SendError::Invalid {
+            reason: error.to_string(),
+        },
     }
 }
 
 pub(crate) fn store_error(error: StoreError) -> SendError {
     match error {
         StoreError::TooLarge { size, limit } => SendError::TooLarge { size, limit },
-        other => SendError::Transport { reason: other.to_string() },
+        other => SendError::Transport {
+            reason: other.to_string(),
+        },
     }
 }
 
@@ -189,8 +234,11 @@ pub(crate) async fn outgoing(
     command: &Command,
     trace: &TraceContext,
 ) -> Result<Outgoing, SendError> {
-    let body =
-        Format::default().encode(command).map_err(|error| SendError::Invalid { reason: error.to_string() })?;
+    let body = Format::default()
+        .encode(command)
+        .map_err(|error| SendError::Invalid {
+            reason: error.to_string(),
+        })?;
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", format!("{}.{}", command.id, command.attempt));
     headers.insert("Content-Type", Format::default().content_type());
@@ -200,6 +248,12 @@ pub(crate) async fn outgoing(
         1 => command.id.clone(),
         attempt => format!("{}.{attempt}", command.id),
     };
-    let body = payload::check_in(client, &name, body, &mut headers).await.map_err(payload_error)?;
-    Ok(Outgoing { subject, headers, body })
+    let body = payload::check_in(client, &name, body, &mut headers)
+        .await
+        .map_err(payload_error)?;
+    Ok(Outgoing {
+        subject,
+        headers,
+        body,
+    })
 }
