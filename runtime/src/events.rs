@@ -319,7 +319,11 @@ impl Receiving {
     async fn fail(&self, message: &Message, info: &DeliveryInfo, lease: Lease, error: McpError) {
         let retries = u64::from(error.max_retries.unwrap_or(u32::MAX).min(self.max_retries));
         if error.is_temporary() && info.deliveries <= retries {
-            tracing::debug!(%error, delivery = info.deliveries, "an event handler failed, the event comes again");
+            tracing::debug!(
+                code = error.code,
+                delivery = info.deliveries,
+                "an event handler failed, the event comes again"
+            );
             return lease
                 .give_back(delay(info.deliveries, error.retry_delay))
                 .await;

@@ -107,7 +107,10 @@ impl Replies {
         let reply = match decode(message) {
             Ok(reply) => reply,
             Err(error) => {
-                tracing::warn!(%error, "a reply frame cannot be read, ignoring it");
+                tracing::warn!(
+                    field = error.field(),
+                    "a reply frame cannot be read, ignoring it"
+                );
                 return;
             }
         };

@@ -12,12 +12,31 @@ use tokio::process::Command;
 async fn conforms(group: &str) {
     let broker = TestBroker::start().await.expect("a server can be started");
     let effects = broker.dir().join("effects");
-    let _probe = spawn_probe(broker.url(), &["--effects-file", effects.to_str().expect("the path is UTF-8")]).await;
+    let _probe = spawn_probe(
+        broker.url(),
+        &[
+            "--effects-file",
+            effects.to_str().expect("the path is UTF-8"),
+        ],
+    )
+    .await;
     let python = workspace().join(".tools/venv/bin/python");
-    assert!(python.exists(), "no Python for the conformance client; run `make tools`");
+    assert!(
+        python.exists(),
+        "no Python for the conformance client; run `make tools`"
+    );
     let run = Command::new(python)
         .arg(workspace().join("tests/conformance/run.py"))
-        .args(["--server", broker.url(), "--agent", "probe", "--group", group, "--fuzz", "10000"])
+        .args([
+            "--server",
+            broker.url(),
+            "--agent",
+            "probe",
+            "--group",
+            group,
+            "--fuzz",
+            "10000",
+        ])
         .arg("--mcpctl")
         .arg(mcpctl())
         .stdin(Stdio::null())
@@ -25,7 +44,11 @@ async fn conforms(group: &str) {
         .output();
     let output = run.await.expect("python can be run");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     // The client's own count, so that a run of nothing cannot pass.
     let passed: u32 = text
         .lines()

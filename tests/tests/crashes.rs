@@ -19,12 +19,19 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 /// The keys in an effects file, in order.
 fn keys(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    text.lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 async fn probe(broker: &TestBroker, effects: &Path) -> Process {
     let effects = effects.to_str().expect("the path is UTF-8");
-    spawn_probe(broker.url(), &["--effects-file", effects, "--capacity", "8"]).await
+    spawn_probe(
+        broker.url(),
+        &["--effects-file", effects, "--capacity", "8"],
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,10 +42,16 @@ async fn a_killed_workers_command_is_done_by_another() -> TestResult {
     let sending = {
         let client = client.clone();
         tokio::spawn(async move {
-            client.send_command::<Value>("probe", "sleep", json!({"ms": 1500})).timeout(Duration::from_secs(40)).reply().await
+            client
+                .send_command::<Value>("probe", "sleep", json!({"ms": 1500}))
+                .timeout(Duration::from_secs(40))
+                .reply()
+                .await
         })
     };
-    let worker = client.jetstream().get_consumer_from_stream("probe_normal", "mcp_commands");
+    let worker = client
+        .jetstream()
+        .get_consumer_from_stream("probe_normal", "mcp_commands");
     let mut worker: async_nats::jetstream::consumer::PullConsumer = worker.await?;
     while worker.info().await?.num_ack_pending == 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -46,7 +59,10 @@ async fn a_killed_workers_command_is_done_by_another() -> TestResult {
     first.kill().await;
     let _second = spawn_probe(broker.url(), &[]).await;
     let reply = sending.await??;
-    assert_eq!(reply.into_outcome().unwrap().unwrap().decode::<Value>()?, json!({"ms": 1500}));
+    assert_eq!(
+        reply.into_outcome().unwrap().unwrap().decode::<Value>()?,
+        json!({"ms": 1500})
+    );
     Ok(())
 }
 
@@ -56,7 +72,10 @@ async fn no_accepted_command_is_lost_when_the_server_is_killed_under_load() -> T
     let client = broker.client().await?;
     let dir = tempfile::tempdir()?;
     let effects = dir.path().join("effects");
-    let _probes = [probe(&broker, &effects).await, probe(&broker, &effects).await];
+    let _probes = [
+        probe(&broker, &effects).await,
+        probe(&broker, &effects).await,
+    ];
     present(&client, "probe", 2).await;
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -74,7 +93,11 @@ async fn no_accepted_command_is_lost_when_the_server_is_killed_under_load() -> T
     for sender in senders {
         accepted.extend(sender.await?);
     }
-    assert!(accepted.len() > 100, "only {} commands were accepted", accepted.len());
+    assert!(
+        accepted.len() > 100,
+        "only {} commands were accepted",
+        accepted.len()
+    );
     eventually("every accepted command takes effect", || async {
         let done: HashSet<String> = keys(&effects).into_iter().collect();
         accepted.is_subset(&done)
@@ -90,7 +113,9 @@ async fn submit_until(client: Client, sender: u32, stop: Arc<AtomicBool>) -> Vec
             break;
         }
         let key = format!("{sender}.{n}");
-        let submitted = client.submit_command("probe", "effect", json!({"key": key})).timeout(Duration::from_secs(20));
+        let submitted = client
+            .submit_command("probe", "effect", json!({"key": key}))
+            .timeout(Duration::from_secs(20));
         if submitted.await.is_ok() {
             accepted.push(key);
         }
@@ -126,11 +151,17 @@ async fn a_key_takes_effect_once_although_workers_are_killed() -> TestResult {
     }
     let effected = keys(&effects);
     let distinct: HashSet<&String> = effected.iter().collect();
-    assert_eq!((effected.len(), distinct.len()), (KEYS as usize, KEYS as usize));
+    assert_eq!(
+        (effected.len(), distinct.len()),
+        (KEYS as usize, KEYS as usize)
+    );
     let runs = keys(&dir.path().join("effects.runs")).len();
     // Each killed instance had at most its capacity of 8 in hand.
     let explained = (KEYS + killed.load(Ordering::SeqCst) * 8) as usize;
-    assert!(runs >= KEYS as usize && runs <= explained, "{runs} executions of {KEYS} keys");
+    assert!(
+        runs >= KEYS as usize && runs <= explained,
+        "{runs} executions of {KEYS} keys"
+    );
     Ok(())
 }
 
@@ -141,7 +172,10 @@ async fn send_effect(client: Client, key: u32, sent: Arc<AtomicU32>) -> Result<V
     client
         .send_command("probe", "effect", json!({"key": format!("k{key}")}))
         .idempotency_key(format!("k{key}"))
-        .retry(RetryConfig { max_retries: 5, ..RetryConfig::default() })
+        .retry(RetryConfig {
+            max_retries: 5,
+            ..RetryConfig::default()
+        })
         .timeout(Duration::from_secs(60))
         .await
 }
@@ -156,8 +190,9 @@ async fn a_terminated_worker_finishes_what_it_has_and_nothing_comes_twice() -> T
     let _second = probe(&broker, &effects).await;
     present(&client, "probe", 2).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let senders: Vec<_> =
-        (0..8).map(|sender| tokio::spawn(submit_until(client.clone(), sender, Arc::clone(&stop)))).collect();
+    let senders: Vec<_> = (0..8)
+        .map(|sender| tokio::spawn(submit_until(client.clone(), sender, Arc::clone(&stop))))
+        .collect();
     tokio::time::sleep(Duration::from_millis(600)).await;
     let status = first.terminate().await;
     assert!(status.success(), "{status} {}", first.stderr());
@@ -168,7 +203,14 @@ async fn a_terminated_worker_finishes_what_it_has_and_nothing_comes_twice() -> T
         accepted += sender.await?.len();
     }
     let runs = dir.path().join("effects.runs");
-    eventually("every command is done", || async { keys(&runs).len() >= accepted }).await;
-    assert_eq!(keys(&runs).len(), accepted, "a clean stop makes no redelivery");
+    eventually("every command is done", || async {
+        keys(&runs).len() >= accepted
+    })
+    .await;
+    assert_eq!(
+        keys(&runs).len(),
+        accepted,
+        "a clean stop makes no redelivery"
+    );
     Ok(())
 }

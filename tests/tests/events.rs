@@ -60,8 +60,12 @@ async fn a_subscription_begins_where_it_is_told() -> TestResult {
     let client = broker.client().await?;
     client.publish("counted", 1).await?;
     let (new, all) = (Arc::<Seen>::default(), Arc::<Seen>::default());
-    let _new = listener(&new, Subscription::to("test", "counted").named("new")).start(&client).await?;
-    let from_all = Subscription::to_any("counted").named("all").start(Start::All);
+    let _new = listener(&new, Subscription::to("test", "counted").named("new"))
+        .start(&client)
+        .await?;
+    let from_all = Subscription::to_any("counted")
+        .named("all")
+        .start(Start::All);
     let _all = listener(&all, from_all).start(&client).await?;
     client.publish("counted", 2).await?;
     assert_eq!(sorted(&all, 2).await, [1, 2]);
@@ -93,16 +97,28 @@ async fn an_event_that_fails_comes_again_and_at_last_becomes_a_dead_letter() -> 
     assert_eq!(sorted(&seen, 1).await, [7]);
 
     let letters = client.jetstream().get_stream("mcp_dead_letters").await?;
-    let mut letter = letters.get_last_raw_message_by_subject("mcp.dead.listener.hopeless").await;
+    let mut letter = letters
+        .get_last_raw_message_by_subject("mcp.dead.listener.hopeless")
+        .await;
     for _ in 0..100 {
         if letter.is_ok() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
-        letter = letters.get_last_raw_message_by_subject("mcp.dead.listener.hopeless").await;
+        letter = letters
+            .get_last_raw_message_by_subject("mcp.dead.listener.hopeless")
+            .await;
     }
     let headers = letter?.headers;
-    assert_eq!(headers.get("Mcp-Dead-Reason").map(|reason| reason.as_str()), Some("NEVER"));
-    assert_eq!(headers.get("Mcp-Original-Subject").map(|subject| subject.as_str()), Some("mcp.evt.test.hopeless"));
+    assert_eq!(
+        headers.get("Mcp-Dead-Reason").map(|reason| reason.as_str()),
+        Some("NEVER")
+    );
+    assert_eq!(
+        headers
+            .get("Mcp-Original-Subject")
+            .map(|subject| subject.as_str()),
+        Some("mcp.evt.test.hopeless")
+    );
     Ok(())
 }

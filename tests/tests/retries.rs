@@ -34,13 +34,19 @@ async fn flaky(ctx: Context<Flaky>, fails: usize) -> Result<usize, McpError> {
 }
 
 fn worker() -> Agent<Flaky> {
-    Agent::with_state("worker", Flaky::default()).on("flaky", flaky).on("calls", async |ctx: Context<Flaky>, _: ()| {
-        Ok(ctx.state().calls.lock().unwrap().len())
-    })
+    Agent::with_state("worker", Flaky::default())
+        .on("flaky", flaky)
+        .on("calls", async |ctx: Context<Flaky>, _: ()| {
+            Ok(ctx.state().calls.lock().unwrap().len())
+        })
 }
 
 fn retries(max_retries: u32) -> RetryConfig {
-    RetryConfig { max_retries, base_delay: Duration::from_millis(10), ..RetryConfig::default() }
+    RetryConfig {
+        max_retries,
+        base_delay: Duration::from_millis(10),
+        ..RetryConfig::default()
+    }
 }
 
 async fn started() -> Result<(TestBroker, Client), Box<dyn std::error::Error>> {
@@ -54,10 +60,16 @@ async fn the_requester_retries_and_never_sooner_than_advised() -> TestResult {
     let (_broker, client) = started().await?;
     let _agent = worker().start(&client).await?;
     let began = Instant::now();
-    let calls: usize = client.send_command("worker", "flaky", 2).retry(retries(5)).await?;
+    let calls: usize = client
+        .send_command("worker", "flaky", 2)
+        .retry(retries(5))
+        .await?;
     assert_eq!(calls, 3);
     let took = began.elapsed();
-    assert!(took >= Duration::from_millis(600) && took < Duration::from_millis(1200), "{took:?}");
+    assert!(
+        took >= Duration::from_millis(600) && took < Duration::from_millis(1200),
+        "{took:?}"
+    );
     Ok(())
 }
 
@@ -65,13 +77,28 @@ async fn the_requester_retries_and_never_sooner_than_advised() -> TestResult {
 async fn the_last_error_is_reported_with_the_number_of_attempts() -> TestResult {
     let (_broker, client) = started().await?;
     let _agent = worker().start(&client).await?;
-    let error = client.send_command::<usize>("worker", "flaky", 9).retry(retries(2)).await.unwrap_err();
-    let SendError::Answered { error, attempts, .. } = error else { panic!("{error}") };
+    let error = client
+        .send_command::<usize>("worker", "flaky", 9)
+        .retry(retries(2))
+        .await
+        .unwrap_err();
+    let SendError::Answered {
+        error, attempts, ..
+    } = error
+    else {
+        panic!("{error}")
+    };
     assert_eq!((error.code.as_str(), attempts), ("NOT_YET", 3));
-    let late = client.send_command::<usize>("worker", "flaky", 99).retry(retries(9)).timeout(Duration::from_millis(500));
+    let late = client
+        .send_command::<usize>("worker", "flaky", 99)
+        .retry(retries(9))
+        .timeout(Duration::from_millis(500));
     let began = Instant::now();
     assert!(late.await.is_err());
-    assert!(began.elapsed() < Duration::from_millis(600), "the deadline is never overrun");
+    assert!(
+        began.elapsed() < Duration::from_millis(600),
+        "the deadline is never overrun"
+    );
     Ok(())
 }
 
@@ -88,11 +115,20 @@ async fn permanent_errors_are_not_retried_and_advice_narrows() -> TestResult {
         Ok(ctx.state().swap(0, Ordering::SeqCst))
     }
     let (_broker, client) = started().await?;
-    let agent = Agent::with_state("worker", AtomicU32::new(0)).on("refuse", refuse).on("calls", calls);
+    let agent = Agent::with_state("worker", AtomicU32::new(0))
+        .on("refuse", refuse)
+        .on("calls", calls);
     let _agent = agent.start(&client).await?;
     for (permanent, expected) in [(true, 1), (false, 2)] {
-        client.send_command::<()>("worker", "refuse", permanent).retry(retries(5)).await.unwrap_err();
-        assert_eq!(client.send_command::<u32>("worker", "calls", ()).await?, expected);
+        client
+            .send_command::<()>("worker", "refuse", permanent)
+            .retry(retries(5))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            client.send_command::<u32>("worker", "calls", ()).await?,
+            expected
+        );
     }
     Ok(())
 }
@@ -103,7 +139,10 @@ async fn a_fallback_is_called_when_the_target_advises_it() -> TestResult {
         Err(McpError::permanent("NO_GPU").recovery(Recovery::Fallback))
     }
     let (_broker, client) = started().await?;
-    let _agent = Agent::new("worker").on("refuse", refuse).start(&client).await?;
+    let _agent = Agent::new("worker")
+        .on("refuse", refuse)
+        .start(&client)
+        .await?;
     let result: u32 = client
         .send_command("worker", "refuse", ())
         .fallback(|error| async move { Ok(if error.code == "NO_GPU" { 7 } else { 0 }) })
@@ -125,7 +164,10 @@ async fn retry_elsewhere_goes_to_another_instance() -> TestResult {
     let _bad = agent("bad").start(&client).await?;
     let _good = agent("good").start(&client).await?;
     for _ in 0..8 {
-        let name: String = client.send_command("worker", "picky", ()).retry(retries(1)).await?;
+        let name: String = client
+            .send_command("worker", "picky", ())
+            .retry(retries(1))
+            .await?;
         assert_eq!(name, "good");
     }
     Ok(())
@@ -135,15 +177,27 @@ async fn retry_elsewhere_goes_to_another_instance() -> TestResult {
 async fn a_submitted_command_is_retried_by_the_runtime_and_keeps_its_outcome() -> TestResult {
     let (_broker, client) = started().await?;
     let _agent = worker().start(&client).await?;
-    let submitted = client.submit_command("worker", "flaky", 2).retry(retries(3)).await?;
+    let submitted = client
+        .submit_command("worker", "flaky", 2)
+        .retry(retries(3))
+        .await?;
     let calls: usize = submitted.outcome(Duration::from_secs(10)).await?;
     assert_eq!(calls, 3);
-    let record = client.outcome("worker", "flaky", submitted.key()).await?.expect("the outcome is kept");
+    let record = client
+        .outcome("worker", "flaky", submitted.key())
+        .await?
+        .expect("the outcome is kept");
     assert!(record.is_done());
     assert_eq!(record.errors.len(), 2);
 
-    let hopeless = client.submit_command("worker", "flaky", 99).retry(retries(1)).await?;
-    let error = hopeless.outcome::<usize>(Duration::from_secs(10)).await.unwrap_err();
+    let hopeless = client
+        .submit_command("worker", "flaky", 99)
+        .retry(retries(1))
+        .await?;
+    let error = hopeless
+        .outcome::<usize>(Duration::from_secs(10))
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), "NOT_YET");
     Ok(())
 }
@@ -152,15 +206,28 @@ async fn a_submitted_command_is_retried_by_the_runtime_and_keeps_its_outcome() -
 async fn the_same_key_takes_effect_once() -> TestResult {
     let (_broker, client) = started().await?;
     async fn slow(ctx: Context<AtomicU32>, _: u32) -> Result<u32, McpError> {
-        assert!(ctx.idempotency().is_some_and(|idempotency| idempotency.fence > 0));
+        assert!(
+            ctx.idempotency()
+                .is_some_and(|idempotency| idempotency.fence > 0)
+        );
         tokio::time::sleep(Duration::from_millis(300)).await;
         Ok(ctx.state().fetch_add(1, Ordering::SeqCst) + 1)
     }
-    let agent = || Agent::with_state("worker", AtomicU32::new(0)).on("slow", slow).capacity(2);
+    let agent = || {
+        Agent::with_state("worker", AtomicU32::new(0))
+            .on("slow", slow)
+            .capacity(2)
+    };
     let _agents = [agent().start(&client).await?, agent().start(&client).await?];
     let sends = (0..20).map(|_| {
         let client = client.clone();
-        tokio::spawn(async move { client.send_command::<u32>("worker", "slow", 1).idempotency_key("once").reply().await })
+        tokio::spawn(async move {
+            client
+                .send_command::<u32>("worker", "slow", 1)
+                .idempotency_key("once")
+                .reply()
+                .await
+        })
     });
     let mut replayed = 0;
     for send in sends.collect::<Vec<_>>() {
@@ -169,7 +236,11 @@ async fn the_same_key_takes_effect_once() -> TestResult {
         assert_eq!(reply.into_outcome().unwrap().unwrap().decode::<u32>()?, 1);
     }
     assert_eq!(replayed, 19);
-    let conflict = client.send_command::<u32>("worker", "slow", 2).idempotency_key("once").await.unwrap_err();
+    let conflict = client
+        .send_command::<u32>("worker", "slow", 2)
+        .idempotency_key("once")
+        .await
+        .unwrap_err();
     assert_eq!(conflict.code(), code::IDEMPOTENCY_CONFLICT);
     Ok(())
 }
@@ -184,8 +255,13 @@ async fn dropping_the_future_cancels_when_asked_to() -> TestResult {
     }
     let (_broker, client) = started().await?;
     let state = Arc::new(AtomicU32::new(0));
-    let _agent = Agent::with_state("worker", Arc::clone(&state)).on("long", long).start(&client).await?;
-    let sending = client.send_command::<()>("worker", "long", ()).cancel_on_drop();
+    let _agent = Agent::with_state("worker", Arc::clone(&state))
+        .on("long", long)
+        .start(&client)
+        .await?;
+    let sending = client
+        .send_command::<()>("worker", "long", ())
+        .cancel_on_drop();
     let _ = tokio::time::timeout(Duration::from_millis(400), sending.into_future()).await;
     for _ in 0..200 {
         if state.load(Ordering::SeqCst) == 11 {

@@ -73,7 +73,12 @@ impl Shared {
         reply_to: Option<String>,
         error: McpError,
     ) {
-        tracing::warn!(subject = %inbound.message.subject, %error, "a message cannot be decoded");
+        // The code and the place only: the text may quote the body.
+        let field = error
+            .details
+            .get("field")
+            .and_then(serde_json::Value::as_str);
+        tracing::warn!(subject = %inbound.message.subject, code = error.code, field, "a message cannot be decoded");
         if let Some(reply_to) = reply_to {
             self.answer(
                 &reply_to,
