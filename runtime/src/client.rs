@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     cancel,
     clock::ServerClock,
-    config::{Config, Setup},
+    config::{Config, ConfigError, Setup},
     error::{ConnectError, PublishError, SendError},
     events,
     message::{Event, Name, Namespace, Raw, Token},
@@ -20,7 +20,7 @@ use crate::{
     replies::Replies,
     send::SendCommand,
     submit::{self, SubmitCommand},
-    targets::{Target, Targets},
+    targets::{Protection, Target, Targets},
     topology,
 };
 
@@ -83,6 +83,7 @@ impl Client {
     /// streams of the same names with other settings.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let (namespace, name) = config.checked_names()?;
+        let protection = Protection::new(config.breaker, config.limiter).map_err(ConfigError::Policy)?;
         let (connected_tx, connected) = watch::channel(0);
         let nats = open(&config, &name, connected_tx).await?;
         let url = config.display_url();
@@ -118,7 +119,7 @@ impl Client {
             replies,
             timeout: config.timeout,
             clock: ServerClock::default(),
-            targets: Targets::default(),
+            targets: Targets::new(protection),
             payloads: PayloadLimits::of(&config),
             durability: config.durability.clone(),
             connected,

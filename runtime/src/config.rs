@@ -5,6 +5,7 @@ use std::{env, path::PathBuf, time::Duration};
 use crate::message::{InvalidName, Name, Namespace};
 use crate::nearest::nearest;
 use crate::persistence::{DurabilityTable, OutboxConfig};
+use crate::resilience::{BreakerConfig, InvalidConfig, LimiterConfig};
 use crate::topology::TopologyConfig;
 
 /// The server that is used when nothing else is said.
@@ -37,6 +38,9 @@ pub enum ConfigError {
         /// What it may be set to.
         expected: &'static str,
     },
+    /// A policy cannot work like this.
+    #[error(transparent)]
+    Policy(#[from] InvalidConfig),
     /// A variable of the environment that looks like ours and is not.
     #[error("{variable} is not a setting of MCP; did you mean {nearest}?")]
     UnknownVariable {
@@ -65,6 +69,8 @@ pub struct Config {
     pub(crate) topology: TopologyConfig,
     pub(crate) setup: Setup,
     pub(crate) durability: DurabilityTable,
+    pub(crate) breaker: BreakerConfig,
+    pub(crate) limiter: LimiterConfig,
     pub(crate) outbox: Option<OutboxConfig>,
     pub(crate) max_inline_body: usize,
     pub(crate) max_body: usize,
@@ -121,6 +127,9 @@ impl Config {
             topology: TopologyConfig::default(),
             setup: Setup::default(),
             durability: DurabilityTable::default(),
+            // How slow is too slow only the caller knows, and says so by its time-outs.
+            breaker: BreakerConfig { slow_call: None, ..BreakerConfig::default() },
+            limiter: LimiterConfig::default(),
             outbox: None,
             max_inline_body: DEFAULT_MAX_INLINE_BODY,
             max_body: DEFAULT_MAX_BODY,
@@ -233,6 +242,21 @@ impl Config {
     #[must_use]
     pub fn durability(mut self, durability: DurabilityTable) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// When commands to a failing target are refused at once (default: [`BreakerConfig`]'s, without a bound
+    /// for slow calls).
+    #[must_use]
+    pub fn breaker(mut self, breaker: BreakerConfig) -> Self {
+        self.breaker = breaker;
+        self
+    }
+
+    /// How the rate to a target follows its load (default: [`LimiterConfig`]'s, no limit without a reason).
+    #[must_use]
+    pub fn limiter(mut self, limiter: LimiterConfig) -> Self {
+        self.limiter = limiter;
         self
     }
 

@@ -106,6 +106,22 @@ pub enum SendError {
         /// What failed.
         reason: String,
     },
+    /// Refused before publishing: the target keeps failing.
+    #[error("the circuit to `{target}` is open; worth another try in {}", humantime::format_duration(whole_millis(*retry_after)))]
+    CircuitOpen {
+        /// The agent.
+        target: String,
+        /// What is left of the open time.
+        retry_after: Duration,
+    },
+    /// Refused before publishing: more than the target can take.
+    #[error("the rate limit of `{target}` leaves no room in time; worth another try in {}", humantime::format_duration(whole_millis(*retry_after)))]
+    RateLimited {
+        /// The agent.
+        target: String,
+        /// How long it would have to wait at least.
+        retry_after: Duration,
+    },
     /// Nobody listens for realtime commands of this agent now.
     #[error("no instance of `{target}` is listening for realtime commands")]
     NobodyListens {
@@ -136,6 +152,11 @@ pub enum SendError {
         /// What could not be read.
         source: DecodeError,
     },
+}
+
+/// Rounded up: whoever comes back then must not be early.
+fn whole_millis(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }
 
 fn attempts_text(attempts: u32) -> String {
@@ -172,6 +193,12 @@ impl SendError {
                 .detail("queued", *queued),
             Self::Transport { .. } | Self::NobodyListens { .. } => {
                 McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(message)
+            }
+            Self::CircuitOpen { retry_after, .. } => {
+                McpError::temporary(code::CIRCUIT_OPEN).message(message).retry_after(whole_millis(*retry_after))
+            }
+            Self::RateLimited { retry_after, .. } => {
+                McpError::temporary(code::RATE_LIMITED).message(message).retry_after(whole_millis(*retry_after))
             }
             Self::TooLarge { .. } => McpError::permanent(code::PAYLOAD_TOO_LARGE).message(message),
             Self::Invalid { .. } => McpError::permanent(code::INVALID_MESSAGE).message(message),

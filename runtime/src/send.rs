@@ -237,7 +237,10 @@ impl<R> SendCommand<R> {
             realtime,
             on_progress: self.on_progress,
         };
+        let priority = command.priority;
         let mut not_instance = None;
+        // A policy's refusal is not what the caller should learn last about a target that has answered.
+        let mut last_real = None;
         let outcome = loop {
             let began = Instant::now();
             let attempt_deadline =
@@ -256,7 +259,14 @@ impl<R> SendCommand<R> {
                 trace: &self.trace,
                 not_instance: not_instance.as_deref(),
             };
-            let outcome = attempt.make(&expectation).await;
+            let outcome = match target.admit(priority, attempt_deadline).await {
+                Ok(pass) => {
+                    let outcome = attempt.make(&expectation).await;
+                    pass.record(&outcome);
+                    outcome
+                }
+                Err(refusal) => Err(refusal),
+            };
             let Some(failure) = Failure::of(&outcome, command.idempotency_key.is_some()) else {
                 target.budget.succeed();
                 break outcome;
@@ -265,10 +275,13 @@ impl<R> SendCommand<R> {
                 Decision::RetryAfter(delay) => {
                     tracing::debug!(target = %command.target, action = %command.action, attempt = command.attempt, ?delay, "send failed, retrying");
                     not_instance = failure.not_instance;
+                    if !is_refusal(&outcome) {
+                        last_real = Some(outcome);
+                    }
                     command.attempt += 1;
                     sleep(delay).await;
                 }
-                Decision::Stop(_) => break outcome,
+                Decision::Stop(_) => break real(outcome, last_real),
             }
         };
         if let (Some(cancel), Ok(_)) = (cancel, &outcome) {
@@ -277,6 +290,24 @@ impl<R> SendCommand<R> {
         let attempts = retry.attempts();
         (outcome.map_err(|error| error.after(attempts)), attempts)
     }
+}
+
+fn is_refusal(outcome: &Result<Reply, SendError>) -> bool {
+    matches!(outcome, Err(SendError::CircuitOpen { .. } | SendError::RateLimited { .. }))
+}
+
+/// The last real answer or failure, with the policy that ended the retries named beside it.
+fn real(
+    outcome: Result<Reply, SendError>,
+    last_real: Option<Result<Reply, SendError>>,
+) -> Result<Reply, SendError> {
+    let (true, Err(refusal), Some(mut last_real)) = (is_refusal(&outcome), &outcome, last_real) else {
+        return outcome;
+    };
+    if let Ok(Reply { error: Some(error), .. }) = &mut last_real {
+        error.details.insert("refused".to_owned(), refusal.code().into());
+    }
+    last_real
 }
 
 /// What a failed attempt says about the next.
