@@ -68,6 +68,7 @@ impl<S: Send + Sync + 'static> Agent<S> {
                 state: Arc::new(state),
                 names: Vec::new(),
                 handlers: HashMap::new(),
+                limits: HashMap::new(),
             },
             subscriptions: Vec::new(),
             version: None,
@@ -149,6 +150,13 @@ impl<S: Send + Sync + 'static> Agent<S> {
         self
     }
 
+    /// Commands of one action that may run at once in one instance, at least 1 (default: as many as the
+    /// capacity): a slow action then leaves room for the others.
+    pub fn limit(mut self, action: &str, at_once: u32) -> Self {
+        self.actions.limits.insert(action.to_owned(), at_once);
+        self
+    }
+
     /// The agent's version, told in its presence record (default 0.0.0, or `MCP_AGENT_VERSION`).
     pub fn version(mut self, version: &str) -> Self {
         self.version = Some(version.to_owned());
@@ -224,6 +232,16 @@ impl<S: Send + Sync + 'static> Agent<S> {
         }
         if self.name == "workflow" {
             mistakes.push("the agent name `workflow` is reserved".to_owned());
+        }
+        for (action, limit) in &self.actions.limits {
+            if !self.actions.handlers.contains_key(action) {
+                mistakes.push(format!(
+                    "the limit of `{action}` is of an action that the agent does not have"
+                ));
+            }
+            if *limit == 0 {
+                mistakes.push(format!("the limit of `{action}` must be at least 1"));
+            }
         }
         if self.capacity == Some(0) {
             mistakes.push("the capacity must be at least 1".to_owned());

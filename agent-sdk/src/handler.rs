@@ -110,6 +110,7 @@ pub(crate) struct Actions<S> {
     pub(crate) state: Arc<S>,
     pub(crate) names: Vec<String>,
     pub(crate) handlers: HashMap<String, BoxHandler<S>>,
+    pub(crate) limits: HashMap<String, u32>,
 }
 
 impl<S: Send + Sync + 'static> CommandHandler for Actions<S> {
@@ -119,6 +120,10 @@ impl<S: Send + Sync + 'static> CommandHandler for Actions<S> {
 
     fn knows(&self, action: &str) -> bool {
         self.handlers.contains_key(action)
+    }
+
+    fn limit(&self, action: &str) -> Option<u32> {
+        self.limits.get(action).copied()
     }
 
     fn call(&self, invocation: Invocation) -> BoxFuture<Result<Raw, McpError>> {

@@ -83,7 +83,8 @@ impl Client {
     /// streams of the same names with other settings.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let (namespace, name) = config.checked_names()?;
-        let protection = Protection::new(config.breaker, config.limiter).map_err(ConfigError::Policy)?;
+        let protection =
+            Protection::new(config.breaker, config.limiter).map_err(ConfigError::Policy)?;
         let (connected_tx, connected) = watch::channel(0);
         let nats = open(&config, &name, connected_tx).await?;
         let url = config.display_url();

@@ -128,7 +128,10 @@ impl Config {
             setup: Setup::default(),
             durability: DurabilityTable::default(),
             // How slow is too slow only the caller knows, and says so by its time-outs.
-            breaker: BreakerConfig { slow_call: None, ..BreakerConfig::default() },
+            breaker: BreakerConfig {
+                slow_call: None,
+                ..BreakerConfig::default()
+            },
             limiter: LimiterConfig::default(),
             outbox: None,
             max_inline_body: DEFAULT_MAX_INLINE_BODY,

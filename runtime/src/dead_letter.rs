@@ -136,7 +136,7 @@ pub(crate) fn without_server_headers(headers: Option<&HeaderMap>) -> HeaderMap {
 
 /// The errors as a JSON array in ASCII, the oldest dropped beyond the bound.
 fn errors_json(errors: &[McpError]) -> String {
-    for skipped in 0..=errors.len() {
+    for skipped in 0..errors.len() {
         let json = serde_json::to_string(&errors[skipped..]).unwrap_or_default();
         if json.len() <= MAX_ERRORS_BYTES {
             return json;

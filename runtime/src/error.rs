@@ -156,7 +156,9 @@ pub enum SendError {
 
 /// Rounded up: whoever comes back then must not be early.
 fn whole_millis(duration: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    Duration::from_millis(
+        u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
+    )
 }
 
 fn attempts_text(attempts: u32) -> String {
@@ -194,12 +196,12 @@ impl SendError {
             Self::Transport { .. } | Self::NobodyListens { .. } => {
                 McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(message)
             }
-            Self::CircuitOpen { retry_after, .. } => {
-                McpError::temporary(code::CIRCUIT_OPEN).message(message).retry_after(whole_millis(*retry_after))
-            }
-            Self::RateLimited { retry_after, .. } => {
-                McpError::temporary(code::RATE_LIMITED).message(message).retry_after(whole_millis(*retry_after))
-            }
+            Self::CircuitOpen { retry_after, .. } => McpError::temporary(code::CIRCUIT_OPEN)
+                .message(message)
+                .retry_after(whole_millis(*retry_after)),
+            Self::RateLimited { retry_after, .. } => McpError::temporary(code::RATE_LIMITED)
+                .message(message)
+                .retry_after(whole_millis(*retry_after)),
             Self::TooLarge { .. } => McpError::permanent(code::PAYLOAD_TOO_LARGE).message(message),
             Self::Invalid { .. } => McpError::permanent(code::INVALID_MESSAGE).message(message),
             Self::UnexpectedResult { source, .. } => {

@@ -3,6 +3,7 @@
 //! One task owns what is asked for, what is here and what runs; each command runs in a task of its own.
 
 mod again;
+mod bulkhead;
 mod cancellations;
 mod delivery;
 mod execute;
@@ -45,6 +46,7 @@ pub(crate) use load::LoadMeter;
 pub(crate) use puller::Puller;
 
 use again::HeldBack;
+use bulkhead::Bulkheads;
 use cancellations::Cancellations;
 
 /// What an agent does with its commands.
@@ -54,6 +56,12 @@ pub trait CommandHandler: Send + Sync + 'static {
 
     /// Whether there is an action of this name.
     fn knows(&self, action: &str) -> bool;
+
+    /// How many commands of an action may run at once; `None`, the default, for as many as the capacity.
+    fn limit(&self, action: &str) -> Option<u32> {
+        let _ = action;
+        None
+    }
 
     /// Runs the action of a command.
     fn call(
@@ -101,6 +109,7 @@ pub(crate) struct Shared {
     load: Arc<LoadMeter>,
     cancellations: Cancellations,
     outcomes: Outcomes,
+    bulkheads: Bulkheads,
     held_back: HeldBack,
     myself: Weak<Shared>,
     /// Fires when the grace of a drain is over: whatever still runs is left to others.
@@ -148,6 +157,7 @@ impl Worker {
         let presence =
             Presence::announce(&client, &config, handler.actions(), Arc::clone(&load)).await?;
         let stop = CancellationToken::new();
+        let bulkheads = Bulkheads::of(&*handler);
         let shared = Arc::new_cyclic(|myself| Shared {
             agent: config.agent,
             instance: config.instance,
@@ -156,6 +166,7 @@ impl Worker {
             load,
             cancellations: Cancellations::new(),
             outcomes: Outcomes::new(&client),
+            bulkheads,
             held_back: HeldBack::default(),
             myself: Weak::clone(myself),
             abandon: CancellationToken::new(),

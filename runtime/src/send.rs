@@ -293,7 +293,10 @@ impl<R> SendCommand<R> {
 }
 
 fn is_refusal(outcome: &Result<Reply, SendError>) -> bool {
-    matches!(outcome, Err(SendError::CircuitOpen { .. } | SendError::RateLimited { .. }))
+    matches!(
+        outcome,
+        Err(SendError::CircuitOpen { .. } | SendError::RateLimited { .. })
+    )
 }
 
 /// The last real answer or failure, with the policy that ended the retries named beside it.
@@ -301,11 +304,17 @@ fn real(
     outcome: Result<Reply, SendError>,
     last_real: Option<Result<Reply, SendError>>,
 ) -> Result<Reply, SendError> {
-    let (true, Err(refusal), Some(mut last_real)) = (is_refusal(&outcome), &outcome, last_real) else {
+    let (true, Err(refusal), Some(mut last_real)) = (is_refusal(&outcome), &outcome, last_real)
+    else {
         return outcome;
     };
-    if let Ok(Reply { error: Some(error), .. }) = &mut last_real {
-        error.details.insert("refused".to_owned(), refusal.code().into());
+    if let Ok(Reply {
+        error: Some(error), ..
+    }) = &mut last_real
+    {
+        error
+            .details
+            .insert("refused".to_owned(), refusal.code().into());
     }
     last_real
 }

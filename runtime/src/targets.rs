@@ -28,8 +28,14 @@ pub(crate) struct Protection {
 }
 
 impl Protection {
-    pub(crate) fn new(breaker: BreakerConfig, limiter: LimiterConfig) -> Result<Self, InvalidConfig> {
-        Ok(Self { breaker: Checked::new(breaker)?, limiter: Checked::new(limiter)? })
+    pub(crate) fn new(
+        breaker: BreakerConfig,
+        limiter: LimiterConfig,
+    ) -> Result<Self, InvalidConfig> {
+        Ok(Self {
+            breaker: Checked::new(breaker)?,
+            limiter: Checked::new(limiter)?,
+        })
     }
 }
 
@@ -60,13 +66,25 @@ impl Target {
     }
 
     /// Asks the breaker, then waits for the limiter: a dead target does not fill the queue.
-    pub(crate) async fn admit(&self, priority: Priority, deadline: Instant) -> Result<Pass<'_>, SendError> {
+    pub(crate) async fn admit(
+        &self,
+        priority: Priority,
+        deadline: Instant,
+    ) -> Result<Pass<'_>, SendError> {
         let admitted = self.breaker.admit(Instant::now().into_std());
         self.note_transitions();
         let permit = admitted.map_err(|refusal| self.refused(refusal))?;
-        let waited = self.limiter.acquire(priority, Some(deadline.into_std())).await;
+        let waited = self
+            .limiter
+            .acquire(priority, Some(deadline.into_std()))
+            .await;
         waited.map_err(|refusal| self.refused(refusal))?;
-        Ok(Pass { target: self, permit, priority, began: Instant::now() })
+        Ok(Pass {
+            target: self,
+            permit,
+            priority,
+            began: Instant::now(),
+        })
     }
 
     fn refused(&self, refusal: Refusal) -> SendError {
@@ -74,9 +92,15 @@ impl Target {
         let retry_after = refusal.retry_after;
         match refusal.reason {
             RefusalReason::CircuitOpen | RefusalReason::ForcedOpen | RefusalReason::Probing => {
-                SendError::CircuitOpen { target, retry_after }
+                SendError::CircuitOpen {
+                    target,
+                    retry_after,
+                }
             }
-            _ => SendError::RateLimited { target, retry_after },
+            _ => SendError::RateLimited {
+                target,
+                retry_after,
+            },
         }
     }
 
@@ -93,7 +117,12 @@ impl Target {
 impl Pass<'_> {
     /// Tells both policies what became of the attempt.
     pub(crate) fn record(self, outcome: &Result<Reply, SendError>) {
-        let Self { target, permit, priority, began } = self;
+        let Self {
+            target,
+            permit,
+            priority,
+            began,
+        } = self;
         let now = Instant::now();
         let took = now.duration_since(began);
         let now = now.into_std();
@@ -107,7 +136,10 @@ impl Pass<'_> {
             target.limiter.observe_load(load.into(), now);
         }
         // The advice of one answer holds for all of this process.
-        let limited = reply.error.as_ref().filter(|error| error.code == code::RATE_LIMITED);
+        let limited = reply
+            .error
+            .as_ref()
+            .filter(|error| error.code == code::RATE_LIMITED);
         if let Some(delay) = limited.and_then(|error| error.retry_delay) {
             target.limiter.pause(now + delay);
         }
@@ -118,8 +150,12 @@ impl Pass<'_> {
 /// server that is away says nothing about the target.
 fn breaker_outcome(outcome: &Result<Reply, SendError>) -> Outcome {
     match outcome {
-        Ok(Reply { error: Some(error), .. }) if is_push_back(error) => Outcome::Ignored,
-        Ok(Reply { error: Some(error), .. }) if error.is_temporary() => Outcome::Failure,
+        Ok(Reply {
+            error: Some(error), ..
+        }) if is_push_back(error) => Outcome::Ignored,
+        Ok(Reply {
+            error: Some(error), ..
+        }) if error.is_temporary() => Outcome::Failure,
         Ok(_) => Outcome::Success,
         Err(SendError::Timeout { .. } | SendError::NobodyListens { .. }) => Outcome::Failure,
         Err(_) => Outcome::Ignored,
@@ -128,7 +164,9 @@ fn breaker_outcome(outcome: &Result<Reply, SendError>) -> Outcome {
 
 fn signal(outcome: &Result<Reply, SendError>) -> Option<Signal> {
     match outcome {
-        Ok(Reply { error: Some(error), .. }) if is_push_back(error) => Some(Signal::PushedBack),
+        Ok(Reply {
+            error: Some(error), ..
+        }) if is_push_back(error) => Some(Signal::PushedBack),
         Ok(_) => Some(Signal::Done),
         Err(SendError::Timeout { .. }) => Some(Signal::TimedOut),
         Err(_) => None,
@@ -136,7 +174,10 @@ fn signal(outcome: &Result<Reply, SendError>) -> Option<Signal> {
 }
 
 fn is_push_back(error: &McpError) -> bool {
-    matches!(error.code.as_str(), code::OVERLOADED | code::RATE_LIMITED | code::DRAINING)
+    matches!(
+        error.code.as_str(),
+        code::OVERLOADED | code::RATE_LIMITED | code::DRAINING
+    )
 }
 
 impl From<&Load> for LoadReport {
@@ -144,7 +185,8 @@ impl From<&Load> for LoadReport {
         Self {
             capacity: load.capacity,
             utilization: load.utilization,
-            queue_wait_p95: Duration::try_from_secs_f64(load.queue_wait_p95_ms / 1000.0).unwrap_or_default(),
+            queue_wait_p95: Duration::try_from_secs_f64(load.queue_wait_p95_ms / 1000.0)
+                .unwrap_or_default(),
         }
     }
 }
@@ -157,7 +199,10 @@ pub(crate) struct Targets {
 
 impl Targets {
     pub(crate) fn new(protection: Protection) -> Self {
-        Self { protection, by_name: Mutex::default() }
+        Self {
+            protection,
+            by_name: Mutex::default(),
+        }
     }
 
     pub(crate) fn of(&self, name: &Name) -> Arc<Target> {

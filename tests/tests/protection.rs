@@ -102,3 +102,28 @@ async fn the_last_real_error_is_told_when_the_breaker_ends_the_retries() -> Test
     assert_eq!((error.code.as_str(), &error.details["refused"]), ("GPU_BUSY", &code::CIRCUIT_OPEN.into()));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_action_leaves_room_for_the_others() -> TestResult {
+    async fn slow(_: Context, _: u32) -> Result<(), McpError> {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        Ok(())
+    }
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let agent = Agent::new("worker").on("slow", slow).on("double", double).limit("slow", 2).capacity(4);
+    let _agent = agent.start(&client).await?;
+    let began = Instant::now();
+    let slow_ones = (0..6).map(|n| client.send_command::<()>("worker", "slow", n).into_future());
+    let slow_ones = tokio::spawn(join_all(slow_ones));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let quick: u32 = client.send_command("worker", "double", 1).await?;
+    assert_eq!(quick, 2);
+    assert!(began.elapsed() < Duration::from_millis(380), "{:?}", began.elapsed());
+    for outcome in slow_ones.await? {
+        outcome?;
+    }
+    // Six, two at a time.
+    assert!(began.elapsed() >= Duration::from_millis(1200), "{:?}", began.elapsed());
+    Ok(())
+}

@@ -21,7 +21,10 @@ use crate::{
     trace::TraceContext,
 };
 
-use super::{Shared, again::Again, inbound::Inbound, slots::Slot, verdict::Verdict};
+use super::{
+    Shared, again::Again, bulkhead::Berth, inbound::Inbound, once::still_worth_it, slots::Slot,
+    verdict::Verdict,
+};
 
 /// How long a cancelled handler may take to end by itself before it is dropped.
 const CANCEL_GRACE: Duration = Duration::from_millis(500);
@@ -132,7 +135,13 @@ impl Shared {
         command: &Arc<Command>,
         slot: &mut Slot,
     ) -> Verdict {
-        let admission = inbound.admit(self, command);
+        let mut admission = inbound.admit(self, command);
+        let arrived = Instant::now();
+        let _berth = match self.berth(inbound, command, slot, admission.is_ok()).await {
+            Ok(berth) => berth,
+            Err(verdict) => return *verdict,
+        };
+        admission = admission.and_then(|remaining| still_worth_it(remaining, arrived.elapsed()));
         let key = match OutcomeKey::of(command) {
             // What a submitted command is refused for is its outcome too.
             Ok(key) => key.filter(|_| admission.is_ok() || command.retry.is_some()),
@@ -162,6 +171,43 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Waits for the action's own limit, aside: other actions have the place meanwhile.
+    async fn berth(
+        &self,
+        inbound: &Inbound,
+        command: &Command,
+        slot: &mut Slot,
+        admitted: bool,
+    ) -> Result<Berth, Box<Verdict>> {
+        let limited = self
+            .bulkheads
+            .of_action(command.action.as_str())
+            .filter(|_| admitted);
+        let Some(limit) = limited else {
+            return Ok(Berth(None));
+        };
+        if let Ok(permit) = Arc::clone(&limit).try_acquire_owned() {
+            return Ok(Berth(Some(permit)));
+        }
+        if inbound.lease.is_none() {
+            let error = McpError::temporary(code::OVERLOADED)
+                .message(format!(
+                    "`{}` runs as often at once as it may",
+                    command.action
+                ))
+                .retry_after(self.load.typical().unwrap_or(CANCEL_GRACE));
+            return Err(Box::new(self.refuse(inbound, command, error)));
+        }
+        slot.step_aside();
+        let mut permit = None;
+        let waiting = async { permit = limit.acquire_owned().await.ok() };
+        if let Some(verdict) = self.wait(inbound, command, waiting).await {
+            return Err(Box::new(verdict));
+        }
+        slot.step_back().await;
+        Ok(Berth(permit))
     }
 
     /// A response frame.

@@ -209,7 +209,7 @@ impl Shared {
     }
 
     /// Waits for `change`; a verdict when the command is not to wait any longer.
-    async fn wait(
+    pub(super) async fn wait(
         &self,
         inbound: &Inbound,
         command: &Command,
@@ -224,7 +224,7 @@ impl Shared {
         tokio::select! {
             () = change => None,
             () = running.token.cancelled() => {
-                let error = McpError::permanent(code::CANCELLED).message("cancelled while it waited for its key");
+                let error = McpError::permanent(code::CANCELLED).message("cancelled while it waited for its turn");
                 Some(self.refuse(inbound, command, error))
             }
             () = lost.cancelled() => Some(Verdict::Abandon),
@@ -357,7 +357,7 @@ impl Shared {
 }
 
 /// Waiting for the key may have taken what was left.
-fn still_worth_it(
+pub(super) fn still_worth_it(
     remaining: Option<Duration>,
     waited: Duration,
 ) -> Result<Option<Duration>, McpError> {
@@ -365,7 +365,7 @@ fn still_worth_it(
         None => Ok(None),
         Some(Some(remaining)) => Ok(Some(remaining)),
         Some(None) => Err(McpError::permanent(code::DEADLINE_EXCEEDED)
-            .message("its time passed while it waited for its key")),
+            .message("its time passed while it waited for its turn")),
     }
 }
 
@@ -413,6 +413,8 @@ fn again(policy: &RetryPolicy, errors: &[McpError]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn policy(max_retries: u32) -> RetryPolicy {
@@ -441,5 +443,39 @@ mod tests {
         check(0, std::slice::from_ref(&plain), None);
         check(9, &[plain.clone().max_retries(1), plain.clone()], None);
         check(9, &[plain.retry_after(Duration::from_secs(7))], Some(7_000));
+    }
+
+    proptest! {
+        #[test]
+        fn the_runtime_retries_never_too_soon_too_late_or_too_often(
+            max_retries in 0_u32..8,
+            base_delay_ms in prop_oneof![0_u64..2_000, any::<u64>()],
+            max_delay_ms in prop_oneof![0_u64..20_000, any::<u64>()],
+            jitter in 0.0..=1.0,
+            advice in prop::collection::vec((prop::option::of(0_u32..8), prop::option::of(any::<u64>())), 1..12),
+        ) {
+            let policy = RetryPolicy { max_retries, base_delay_ms, max_delay_ms, jitter };
+            let errors: Vec<McpError> = advice
+                .iter()
+                .map(|(max_retries, delay_ms)| {
+                    let mut error = McpError::temporary("E");
+                    error.max_retries = *max_retries;
+                    error.retry_delay = delay_ms.map(Duration::from_millis);
+                    error
+                })
+                .collect();
+            let allowed = advice.iter().filter_map(|(max_retries, _)| *max_retries).fold(max_retries, u32::min);
+            let delay = again(&policy, &errors);
+            prop_assert_eq!(delay.is_some(), errors.len() <= allowed as usize);
+            let Some(delay) = delay else { return Ok(()) };
+            let doubled = u128::from(base_delay_ms.max(1)) << (errors.len() - 1);
+            let ceiling = Duration::from_millis(u64::try_from(doubled).unwrap_or(u64::MAX).min(max_delay_ms));
+            let advised = Duration::from_millis(advice[advice.len() - 1].1.unwrap_or_default());
+            prop_assert!(delay >= advised);
+            // Seconds and a part in a billion: what is left of a float after multiplying such lengths.
+            let tolerance = ceiling.as_secs_f64() * 1e-9 + 1e-9;
+            prop_assert!(delay.as_secs_f64() <= ceiling.max(advised).as_secs_f64() + tolerance);
+            prop_assert!(delay.as_secs_f64() >= ceiling.as_secs_f64() * (1.0 - jitter) - tolerance);
+        }
     }
 }

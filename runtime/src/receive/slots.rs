@@ -1,21 +1,25 @@
 //! The places in which handlers run.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// As many places as the agent has capacity.
+#[derive(Clone)]
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     freed: Arc<Notify>,
+    aside: Arc<AtomicU32>,
     capacity: u32,
 }
 
 /// One place; dropping it gives it back.
 pub(super) struct Slot {
+    slots: Slots,
     permit: Option<OwnedSemaphorePermit>,
-    free: Arc<Semaphore>,
-    freed: Arc<Notify>,
 }
 
 impl Slots {
@@ -23,6 +27,7 @@ impl Slots {
         Self {
             free: Arc::new(Semaphore::new(capacity as usize)),
             freed: Arc::default(),
+            aside: Arc::default(),
             capacity,
         }
     }
@@ -38,9 +43,8 @@ impl Slots {
     pub(super) fn try_take(&self) -> Option<Slot> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
         Some(Slot {
+            slots: self.clone(),
             permit: Some(permit),
-            free: Arc::clone(&self.free),
-            freed: Arc::clone(&self.freed),
         })
     }
 
@@ -51,25 +55,39 @@ impl Slots {
 }
 
 impl Slot {
-    /// Gives the place back while the command only waits for another.
+    /// Gives the place back while the command only waits. As many commands as there are places may do
+    /// so; more keep theirs, or an agent would take in a whole queue that it cannot work on.
     pub(super) fn step_aside(&mut self) {
-        self.permit = None;
-        self.freed.notify_one();
+        let most = self.slots.capacity;
+        let room = |aside: u32| (aside < most).then_some(aside + 1);
+        let aside = self.permit.is_some()
+            && self
+                .slots
+                .aside
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+                .is_ok();
+        if aside {
+            self.permit = None;
+            self.slots.freed.notify_one();
+        }
     }
 
     /// Takes a place again, before whatever has not begun yet.
     pub(super) async fn step_back(&mut self) {
         if self.permit.is_none() {
             // The semaphore is never closed.
-            self.permit = Arc::clone(&self.free).acquire_owned().await.ok();
+            self.permit = Arc::clone(&self.slots.free).acquire_owned().await.ok();
+            self.slots.aside.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.permit = None;
-        self.freed.notify_one();
+        if self.permit.take().is_none() {
+            self.slots.aside.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.slots.freed.notify_one();
     }
 }
 
@@ -89,5 +107,20 @@ mod tests {
         assert_eq!(slots.in_use(), 1);
         drop(slot);
         assert_eq!(slots.in_use(), 0);
+    }
+
+    #[test]
+    fn no_more_wait_aside_than_there_are_places() {
+        let slots = Slots::new(1);
+        let mut first = slots.try_take().unwrap();
+        first.step_aside();
+        let mut second = slots.try_take().unwrap();
+        second.step_aside();
+        assert!(slots.try_take().is_none(), "the second keeps its place");
+        drop((first, second));
+        assert_eq!(
+            (slots.in_use(), slots.aside.load(Ordering::Relaxed)),
+            (0, 0)
+        );
     }
 }
