@@ -29,13 +29,22 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// Stores an event.
 pub(crate) async fn publish(client: &Client, event: &Event) -> Result<(), PublishError> {
+    publish_as(client, event, &event.id).await
+}
+
+/// Stores an event under a message id that others may use for the same event.
+pub(crate) async fn publish_as(
+    client: &Client,
+    event: &Event,
+    message_id: &str,
+) -> Result<(), PublishError> {
     let body = Format::default()
         .encode(event)
         .map_err(|error| PublishError::Invalid {
             reason: error.to_string(),
         })?;
     let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", event.id.as_str());
+    headers.insert("Nats-Msg-Id", message_id);
     headers.insert("Content-Type", Format::default().content_type());
     let subject = client.namespace().event(&event.source, &event.name);
     let deadline = Instant::now() + client.default_timeout().min(Duration::from_secs(90));

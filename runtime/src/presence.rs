@@ -3,6 +3,8 @@
 //! The server itself expires a silent instance, through the record's time to live. The first record also
 //! tells how far the server's clock is from ours.
 
+mod notices;
+
 use std::{sync::Arc, time::Duration};
 
 use async_nats::HeaderMap;
@@ -19,6 +21,8 @@ use crate::{
     receive::{LoadMeter, WorkerConfig},
     store::{self, Outgoing, StoreError},
 };
+
+pub(crate) use notices::watch;
 
 /// How long the first record may take to be stored and to come back.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -34,7 +34,7 @@ use crate::{
     error::ReceiveError,
     message::{McpError, Name, Raw, Token},
     outcome::Outcomes,
-    presence::Presence,
+    presence::{self, Presence},
     topology,
 };
 
@@ -157,6 +157,7 @@ impl Worker {
         let presence =
             Presence::announce(&client, &config, handler.actions(), Arc::clone(&load)).await?;
         let stop = CancellationToken::new();
+        let heartbeat_interval = config.heartbeat_interval;
         let bulkheads = Bulkheads::of(&*handler);
         let shared = Arc::new_cyclic(|myself| Shared {
             agent: config.agent,
@@ -184,6 +185,23 @@ impl Worker {
         )
         .await?;
         tokio::spawn(receiving.run(idle_tx));
+        let changes_subject = format!("{}.presence.>", shared.client.namespace());
+        let changes = shared
+            .client
+            .nats()
+            .subscribe(changes_subject.clone())
+            .await;
+        let changes = changes.map_err(|error| ReceiveError::Subscribe {
+            subject: changes_subject,
+            reason: error.to_string(),
+        })?;
+        let watching = presence::watch(
+            shared.client.clone(),
+            changes,
+            heartbeat_interval,
+            stop.clone(),
+        );
+        tokio::spawn(watching);
         presence.ready();
         Ok(Self {
             shared,
