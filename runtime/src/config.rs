@@ -424,5 +424,6 @@ mod tests {
     fn credentials_in_the_address_are_not_shown() {
         let config = Config::new("nats://ada:secret@host:4222, other:4223");
         assert_eq!(config.display_url(), "nats://host:4222,other:4223");
+        assert_eq!(config.url("third:4224").display_url(), "third:4224");
     }
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
 use mcp_agent_sdk::{
     Client, Config,
-    runtime::{DEFAULT_URL, Setup, env_parsed, topology::TopologyConfig},
+    runtime::{DEFAULT_URL, env_parsed, topology::TopologyConfig},
 };
 use tokio::time::timeout;
 
@@ -72,6 +72,18 @@ pub(crate) enum Command {
     Probe(probe::ProbeArgs),
     /// Sends a command to an agent and prints the result
     Send(commands::send::SendArgs),
+    /// Shows what came of a command that was submitted, or sent with an idempotency key
+    Outcome(commands::outcome::OutcomeArgs),
+    /// Cancels a command, running or still queued
+    Cancel(commands::cancel::CancelArgs),
+    /// Says what causes an error code, and what to do about it
+    Explain(commands::explain::ExplainArgs),
+    /// Finds stored messages: queued, in flight, done or dead
+    #[command(subcommand)]
+    Messages(commands::messages::MessagesCommand),
+    /// Deals with dead letters: commands that could not be handled
+    #[command(subcommand)]
+    Dead(commands::dead::DeadCommand),
     /// Publishes events, or shows them as they come
     #[command(subcommand)]
     Events(commands::events::EventsCommand),
@@ -86,19 +98,14 @@ pub(crate) enum Command {
 impl Global {
     /// How to connect under the name `name`, which becomes the `source` of what is sent.
     ///
-    /// Beside the options it reads `MCP_REPLICAS`, `MCP_WORKFLOW_SHARDS` and `MCP_SETUP`.
+    /// What has no option comes from the environment; the options have read theirs already.
     pub(crate) fn config(&self, name: &str) -> Result<Config, Failure> {
-        // Only for its complaints: a misspelt or unusable variable. The options have read the environment already.
-        Config::from_env()?;
-        let mut config = Config::new(&self.server)
+        let mut config = Config::from_env()?
+            .url(&self.server)
             .namespace(&self.namespace)
-            .name(name)
-            .topology(self.topology()?);
+            .name(name);
         if let Some(path) = &self.creds {
             config = config.credentials(path);
-        }
-        if std::env::var("MCP_SETUP").as_deref() == Ok("assume") {
-            config = config.setup(Setup::Assume);
         }
         Ok(config)
     }

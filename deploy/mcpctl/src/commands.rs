@@ -1,10 +1,15 @@
 //! One module per command: its arguments and what it does.
 
 pub(crate) mod agents;
+pub(crate) mod cancel;
+pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod messages;
 pub(crate) mod new;
+pub(crate) mod outcome;
 pub(crate) mod send;
 pub(crate) mod setup;

@@ -3,6 +3,8 @@
 //! `cli` is the command line, `commands` has one module per command, `failure` the exit codes, `output` what is
 //! printed and where. Data goes to stdout, everything else to stderr.
 
+mod answer;
+mod body;
 mod cli;
 mod commands;
 mod failure;
@@ -47,6 +49,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Doctor(args) => Box::pin(commands::doctor::run(args, global)).await,
         Command::Probe(args) => Box::pin(probe::run(args, global)).await,
         Command::Send(args) => Box::pin(commands::send::run(args, global)).await,
+        Command::Outcome(args) => Box::pin(commands::outcome::run(args, global)).await,
+        Command::Cancel(args) => Box::pin(commands::cancel::run(args, global)).await,
+        Command::Explain(args) => commands::explain::run(&args, global),
+        Command::Messages(command) => Box::pin(commands::messages::run(command, global)).await,
+        Command::Dead(command) => Box::pin(commands::dead::run(command, global)).await,
         Command::Events(command) => Box::pin(commands::events::run(command, global)).await,
         Command::Agents(args) => Box::pin(commands::agents::run(args, global)).await,
         Command::Demo(args) => Box::pin(commands::demo::run(args, global)).await,

@@ -294,6 +294,8 @@ impl Shared {
                 elsewhere: failed.is_some_and(|error| error.recovery == Recovery::RetryElsewhere),
                 failures: u32::try_from(errors.len()).unwrap_or(u32::MAX),
             },
+            // The attempts that failed before a success are no reason for a dead letter.
+            None if frame.error.is_none() => Verdict::end(frame, Vec::new()),
             None => Verdict::end(frame, errors),
         }
     }

@@ -13,8 +13,14 @@ use crate::dead_url;
 #[tokio::test]
 async fn absent_server_is_exit_code_3_with_the_remedy_at_once() {
     let url = dead_url().await;
-    let commands: [&[&str]; 5] = [
+    let commands: [&[&str]; 11] = [
         &["send", "probe", "echo"],
+        &["send", "probe", "echo", "--submit", "--wait", "1s"],
+        &["outcome", "probe", "echo", "k"],
+        &["cancel", "probe", "01a1a15a-1d80-7c4e-9b1a-5f0e8c2d7a41"],
+        &["messages", "list"],
+        &["dead", "list"],
+        &["dead", "redrive", "--all"],
         &["agents"],
         &["setup"],
         &["doctor"],

@@ -1,11 +1,17 @@
 //! The operator's binary as a script meets it: exit codes, what is on stdout, and processes that start and stop.
 
+mod cancel;
 mod connect;
+mod dead;
 mod dev;
 mod events;
+mod explain;
+mod messages;
 mod new;
 mod operate;
+mod retries;
 mod send;
+mod submit;
 mod usage;
 
 /// A port on which nothing listens: it was free a moment ago, and the kernel does not give it out again at once.

@@ -187,3 +187,20 @@ async fn agents_come_and_go() {
     );
     assert!(!listed.contains('\u{1b}'), "colours are for terminals");
 }
+
+#[tokio::test]
+async fn settings_without_an_option_come_from_the_environment() {
+    let broker = TestBroker::start().await.unwrap();
+    let parameters = format!("\"{}\"", "x".repeat(500));
+    let send = ["send", "nobody", "echo", "--json", "-p", &parameters];
+    let mut command = tokio::process::Command::new(mcp_tests::mcpctl());
+    command
+        .args(["--server", broker.url()])
+        .args(send)
+        .env("MCP_MAX_INLINE_BODY", "100B")
+        .env("MCP_MAX_BODY", "300B")
+        .kill_on_drop(true);
+    let output = command.output().await.unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["error"]["code"], "PAYLOAD_TOO_LARGE", "{document}");
+}

@@ -40,6 +40,21 @@ async fn bad_usage_is_told_from_an_absent_server() {
     )
     .await;
     check(&["send", "probe", "echo", "--timeout", "soon"], "--timeout").await;
+    let send = |options: &[&'static str]| [&["send", "probe", "echo"], options].concat();
+    check(
+        &send(&["--base-delay", "10s"]),
+        "--max-delay is 5s, but must be from --base-delay to 24 h",
+    )
+    .await;
+    check(
+        &send(&["--jitter", "2"]),
+        "--jitter is 2.0, but must be from 0 to 1",
+    )
+    .await;
+    check(&send(&["--submit", "--realtime"]), "cannot be used with").await;
+    check(&send(&["--wait", "1s"]), "--submit").await;
+    check(&["messages", "list", "--state", "lost"], "in-flight").await;
+    check(&["messages", "list", "--agent", "Not A Name"], "--agent").await;
     check(&["events", "publish", "Not A Name"], "not a valid name").await;
     check(
         &["events", "tail", "--since", "yesterday"],
@@ -81,7 +96,8 @@ async fn help_is_no_error() {
     let finished = run("", &["--help"]).await;
     assert_eq!(finished.code, 0, "{finished:?}");
     for command in [
-        "dev", "setup", "doctor", "probe", "send", "events", "agents", "demo", "new",
+        "dev", "setup", "doctor", "probe", "send", "outcome", "cancel", "explain", "messages",
+        "dead", "events", "agents", "demo", "new",
     ] {
         assert!(
             finished.stdout.contains(&format!("\n  {command} ")),

@@ -3,7 +3,10 @@
 use async_nats::ConnectErrorKind;
 use mcp_agent_sdk::{
     SendError, ServerError,
-    runtime::{ConfigError, ConnectError, PublishError, ReceiveError, topology::TopologyError},
+    runtime::{
+        ConfigError, ConnectError, DeadLetterError, PublishError, ReceiveError,
+        persistence::PersistenceError, topology::TopologyError,
+    },
 };
 use serde_json::json;
 
@@ -88,6 +91,28 @@ impl From<PublishError> for Failure {
         match error {
             PublishError::Transport { .. } => Self::unreachable(chain(&error)),
             _ => Self::usage(chain(&error)),
+        }
+    }
+}
+
+impl From<PersistenceError> for Failure {
+    fn from(error: PersistenceError) -> Self {
+        match error {
+            PersistenceError::Server { .. } => Self::unreachable(chain(&error)),
+            _ => Self::answered(chain(&error)),
+        }
+    }
+}
+
+impl From<DeadLetterError> for Failure {
+    fn from(error: DeadLetterError) -> Self {
+        match error {
+            DeadLetterError::Server { .. } => Self::unreachable(chain(&error)),
+            DeadLetterError::InvalidEdit { .. } => Self::usage(chain(&error)),
+            DeadLetterError::NotFound { .. } => {
+                Self::answered(chain(&error)).remedy("`mcpctl dead list` shows those there are")
+            }
+            _ => Self::answered(chain(&error)),
         }
     }
 }

@@ -31,6 +31,6 @@ pub(super) async fn check(client: &Client) -> Result<Finding, Failure> {
         .collect();
     Ok(
         Finding::warn("dead letters", format!("{total}: {}", named.join(", ")))
-            .remedy(format!("look at them with `nats stream view {name}`")),
+            .remedy("look at them with `mcpctl dead list`"),
     )
 }
