@@ -44,16 +44,18 @@ impl RunningAgent {
 
     /// Stops pulling, lets what runs come to its end, and takes leave. Returns whether everything was
     /// done; what was not is delivered to another instance.
-    pub async fn drain(self) -> bool {
+    pub async fn drain(mut self) -> bool {
         let grace = self.drain_grace;
         let events = self
             .subscriptions
             .into_iter()
             .map(|subscription| subscription.drain(grace));
         let (done, _) = tokio::join!(
-            self.worker.drain(grace),
+            self.worker.finish(grace),
             futures_util::future::join_all(events)
         );
+        // Only now: until here the events' handlers need their leases kept.
+        self.worker.leave().await;
         done
     }
 }

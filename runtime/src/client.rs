@@ -21,7 +21,7 @@ use crate::{
     send::SendCommand,
     submit::{self, SubmitCommand},
     targets::{Protection, Target, Targets},
-    topology,
+    topology::{self, TopologyConfig, TopologyError},
 };
 
 /// Messages that wait for one subscription's reader. Beyond it the NATS client drops them, which is
@@ -72,6 +72,7 @@ struct Connection {
     durability: DurabilityTable,
     connected: watch::Receiver<u64>,
     setup: Setup,
+    topology: TopologyConfig,
     display_url: String,
 }
 
@@ -100,9 +101,11 @@ impl Client {
         topology::check_server(&jetstream)
             .await
             .map_err(topology_error)?;
+        let wanted = TopologyConfig {
+            namespace: namespace.to_string(),
+            ..config.topology.clone()
+        };
         if config.setup == Setup::Ensure {
-            let mut wanted = config.topology.clone();
-            wanted.namespace = namespace.to_string();
             topology::ensure(&jetstream, &wanted)
                 .await
                 .map_err(topology_error)?;
@@ -125,6 +128,7 @@ impl Client {
             durability: config.durability.clone(),
             connected,
             setup: config.setup,
+            topology: wanted,
             display_url: url,
         };
         let mut client = Self {
@@ -306,6 +310,16 @@ impl Client {
 
     pub(crate) fn target(&self, name: &Name) -> Arc<Target> {
         self.inner.targets.of(name)
+    }
+
+    /// Creates again what a restart of the server has taken with it: presence lies in memory.
+    pub(crate) async fn restore_topology(&self) -> Result<(), TopologyError> {
+        match self.may_create() {
+            true => topology::ensure(&self.inner.jetstream, &self.inner.topology)
+                .await
+                .map(drop),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn may_create(&self) -> bool {

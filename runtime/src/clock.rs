@@ -4,8 +4,8 @@
 //! by days still judges deadlines rightly.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Unix milliseconds by this machine's clock.
@@ -20,28 +20,38 @@ fn unix_nanos() -> i128 {
     }
 }
 
-/// How far the server's clock is ahead of this machine's.
+/// The server's clock: one reading of it, and the time that has passed here since.
 #[derive(Debug, Default)]
 pub(crate) struct ServerClock {
-    offset_ms: AtomicI64,
+    reading: Mutex<Option<(i64, Instant)>>,
 }
 
 impl ServerClock {
-    /// Takes note that the server wrote `server_ms` between the local times `sent_ms` and now.
-    pub(crate) fn observe(&self, server_ms: i64, sent_ms: u64) {
-        let local = i64::midpoint(signed(sent_ms), signed(unix_ms()));
-        self.offset_ms.store(server_ms - local, Ordering::Relaxed);
+    /// Takes note that the server wrote `server_ms` between `sent` and now.
+    pub(crate) fn observe(&self, server_ms: i64, sent: Instant) {
+        let middle = sent + sent.elapsed() / 2;
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some((server_ms, middle));
     }
 
-    /// Unix milliseconds by the server's clock.
+    /// Unix milliseconds by the server's clock; by this machine's before the first reading.
     pub(crate) fn now_ms(&self) -> i64 {
-        signed(unix_ms()) + self.offset_ms.load(Ordering::Relaxed)
+        let reading = *self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        match reading {
+            // Counted on: a step of this machine's clock does not matter.
+            Some((server_ms, at)) => server_ms.saturating_add(millis(at.elapsed())),
+            None => signed(unix_ms()),
+        }
     }
 
     /// How long ago the server wrote a timestamp of its own, never negative.
     pub(crate) fn age(&self, server_ms: i64) -> Duration {
-        Duration::from_millis(u64::try_from(self.now_ms() - server_ms).unwrap_or_default())
+        let age = self.now_ms().saturating_sub(server_ms);
+        Duration::from_millis(u64::try_from(age).unwrap_or_default())
     }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn signed(ms: u64) -> i64 {
@@ -56,7 +66,7 @@ mod tests {
     fn ages_do_not_depend_on_the_local_clock() {
         let clock = ServerClock::default();
         let two_days = 2 * 24 * 3600 * 1000;
-        clock.observe(signed(unix_ms()) + two_days, unix_ms());
+        clock.observe(signed(unix_ms()) + two_days, Instant::now());
         let age = clock.age(signed(unix_ms()) + two_days - 5_000);
         assert!((4_900..6_000).contains(&age.as_millis()), "{age:?}");
         assert_eq!(clock.age(clock.now_ms() + 60_000), Duration::ZERO);

@@ -235,7 +235,7 @@ impl Receiving {
         loop {
             let free = (concurrency - in_flight) as u64;
             // Topped up in halves: one request for many events.
-            if puller.outstanding() * 2 <= free && free > puller.outstanding() {
+            if puller.outstanding() * 2 <= free && free > puller.outstanding() && puller.may_ask() {
                 puller.ask(free - puller.outstanding()).await;
             }
             tokio::select! {

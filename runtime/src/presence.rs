@@ -140,7 +140,7 @@ impl Presence {
             .subscribe(echo_subject)
             .await
             .map_err(|error| failed(error.to_string()))?;
-        let sent_ms = unix_ms();
+        let sent = std::time::Instant::now();
         heart
             .beat(ANNOUNCE_TIMEOUT)
             .await
@@ -151,7 +151,7 @@ impl Presence {
             .flatten()
             .and_then(|echo| server_time_ms(echo.headers.as_ref()))
         {
-            Some(server_ms) => client.clock().observe(server_ms, sent_ms),
+            Some(server_ms) => client.clock().observe(server_ms, sent),
             None => tracing::warn!(
                 "the server does not republish presence; its clock is taken to be ours"
             ),
@@ -201,16 +201,26 @@ impl Drop for Presence {
 
 impl Heart {
     async fn run(mut self, mut changes: watch::Receiver<InstanceState>) {
+        let mut connections = self.client.connections();
         loop {
             let pause = self.interval.mul_f64(rand::rng().random_range(0.9..=1.1));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                Ok(()) = connections.changed() => self.restore().await,
                 changed = changes.changed() => if changed.is_err() { return },
             }
             self.record.state = *changes.borrow_and_update();
             if let Err(error) = self.beat(self.interval).await {
                 tracing::warn!(%error, "the presence record could not be written");
+                self.restore().await;
             }
+        }
+    }
+
+    /// A restarted server may have lost the bucket, which lies in its memory.
+    async fn restore(&self) {
+        if let Err(error) = self.client.restore_topology().await {
+            tracing::warn!(%error, "the streams and buckets could not be checked");
         }
     }
 

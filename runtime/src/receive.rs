@@ -70,6 +70,9 @@ pub trait CommandHandler: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Result<Raw, McpError>> + Send>>;
 }
 
+/// How long abandoned handlers may take to notice.
+const ABANDON_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How one instance of an agent works.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -240,21 +243,31 @@ impl Worker {
     /// Stops pulling, lets what runs come to its end within `grace`, and takes leave. What is not done
     /// by then is delivered to another instance. Returns whether everything was done.
     pub async fn drain(mut self, grace: Duration) -> bool {
+        let done = self.finish(grace).await;
+        self.leave().await;
+        done
+    }
+
+    /// The first half of a drain: the leases are still kept, also those of the worker's events.
+    pub async fn finish(&mut self, grace: Duration) -> bool {
         self.presence.draining();
         self.drain.cancel();
         let done = tokio::time::timeout(grace, self.idle.wait_for(|idle| *idle))
             .await
-            .is_ok();
+            .is_ok_and(|idle| idle.is_ok());
         if !done {
             tracing::warn!("the grace is over, what still runs is left to other instances");
             self.shared.abandon.cancel();
-            let _ = tokio::time::timeout(Duration::from_secs(1), self.idle.wait_for(|idle| *idle))
-                .await;
+            let _ = tokio::time::timeout(ABANDON_TIMEOUT, self.idle.wait_for(|idle| *idle)).await;
         }
+        done
+    }
+
+    /// The second half: the presence record goes, and everything published leaves for the server.
+    pub async fn leave(self) {
         self.presence.leave().await;
         self.stop.cancel();
         self.shared.client.flush().await;
-        done
     }
 }
 

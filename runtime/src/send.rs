@@ -239,18 +239,21 @@ impl<R> SendCommand<R> {
         };
         let priority = command.priority;
         let mut not_instance = None;
+        let mut new_message = true;
         // A policy's refusal is not what the caller should learn last about a target that has answered.
         let mut last_real = None;
         let outcome = loop {
             let began = Instant::now();
             let attempt_deadline =
                 deadline.min(began + self.attempt_timeout.unwrap_or(self.timeout));
-            command.ttl_ms = match self.ttl {
-                // What is left: a retry is worth no more than the wait for it.
-                Ttl::AsTimeout => Some(millis(deadline - began)),
-                Ttl::Of(ttl) => Some(millis(ttl)),
-                Ttl::Unlimited => None,
-            };
+            if new_message {
+                command.ttl_ms = match self.ttl {
+                    // What is left: a retry is worth no more than the wait for it.
+                    Ttl::AsTimeout => Some(millis(deadline - began)),
+                    Ttl::Of(ttl) => Some(millis(ttl)),
+                    Ttl::Unlimited => None,
+                };
+            }
             let attempt = Attempt {
                 client: &self.client,
                 command: &mut command,
@@ -271,6 +274,10 @@ impl<R> SendCommand<R> {
                 target.budget.succeed();
                 break outcome;
             };
+            let is_settled = matches!(
+                outcome,
+                Ok(_) | Err(SendError::Timeout { queued: true, .. })
+            );
             match retry.after_failure(failure.advice, &target.budget, Instant::now().into_std()) {
                 Decision::RetryAfter(delay) => {
                     tracing::debug!(target = %command.target, action = %command.action, attempt = command.attempt, ?delay, "send failed, retrying");
@@ -278,7 +285,10 @@ impl<R> SendCommand<R> {
                     if !is_refusal(&outcome) {
                         last_real = Some(outcome);
                     }
-                    command.attempt += 1;
+                    // What may be stored without our knowing is sent again as the same message, which the
+                    // stream recognises; a new one would be a second execution.
+                    new_message = is_settled;
+                    command.attempt += u32::from(new_message);
                     sleep(delay).await;
                 }
                 Decision::Stop(_) => break real(outcome, last_real),

@@ -20,7 +20,11 @@ async fn double(_: Context, n: u32) -> Result<u32, McpError> {
 }
 
 async fn careful_client(broker: &TestBroker) -> Result<Client, Box<dyn std::error::Error>> {
-    let breaker = BreakerConfig { open_for: OPEN_TIME, slow_call: None, ..BreakerConfig::default() };
+    let breaker = BreakerConfig {
+        open_for: OPEN_TIME,
+        slow_call: None,
+        ..BreakerConfig::default()
+    };
     Ok(Client::connect(Config::new(broker.url()).name("test").breaker(breaker)).await?)
 }
 
@@ -31,7 +35,11 @@ async fn stored(client: &Client) -> Result<u64, Box<dyn std::error::Error>> {
 
 /// Sends so many commands that nobody answers.
 async fn trip(client: &Client, count: usize) {
-    let send = || client.send_command::<u32>("worker", "double", 1).timeout(Duration::from_millis(150));
+    let send = || {
+        client
+            .send_command::<u32>("worker", "double", 1)
+            .timeout(Duration::from_millis(150))
+    };
     join_all((0..count).map(|_| async { send().await.unwrap_err() })).await;
 }
 
@@ -44,21 +52,38 @@ async fn a_dead_target_costs_next_to_nothing_and_traffic_comes_back() -> TestRes
     let mut refusals = Vec::new();
     for _ in 0..200 {
         let began = Instant::now();
-        let error = client.send_command::<u32>("worker", "double", 1).await.unwrap_err();
+        let error = client
+            .send_command::<u32>("worker", "double", 1)
+            .await
+            .unwrap_err();
         refusals.push(began.elapsed());
         assert_eq!(error.code(), code::CIRCUIT_OPEN);
-        let advice = error.to_mcp_error().retry_delay.expect("it says when to come back");
+        let advice = error
+            .to_mcp_error()
+            .retry_delay
+            .expect("it says when to come back");
         assert!(advice <= OPEN_TIME * 2, "{advice:?}");
     }
     refusals.sort_unstable();
-    assert!(refusals[100] < Duration::from_millis(1), "{:?}", refusals[100]);
+    assert!(
+        refusals[100] < Duration::from_millis(1),
+        "{:?}",
+        refusals[100]
+    );
     assert_eq!(stored(&client).await?, before, "nothing is published");
 
-    let _agent = Agent::new("worker").on("double", double).start(&client).await?;
+    let _agent = Agent::new("worker")
+        .on("double", double)
+        .start(&client)
+        .await?;
     let back = Instant::now();
     let mut succeeded = 0;
     while back.elapsed() < OPEN_TIME * 5 && succeeded < 20 {
-        match client.send_command::<u32>("worker", "double", 4).timeout(Duration::from_secs(1)).await {
+        match client
+            .send_command::<u32>("worker", "double", 4)
+            .timeout(Duration::from_secs(1))
+            .await
+        {
             Ok(_) => succeeded += 1,
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -77,12 +102,20 @@ async fn cancelled_callers_leak_no_permit() -> TestResult {
     tokio::time::sleep(OPEN_TIME + OPEN_TIME / 2).await;
     // Half-open now: each of these may take a probe, and is dropped in the middle.
     for _ in 0..100 {
-        let send = client.send_command::<u32>("worker", "double", 1).timeout(Duration::from_secs(5));
+        let send = client
+            .send_command::<u32>("worker", "double", 1)
+            .timeout(Duration::from_secs(5));
         let _ = tokio::time::timeout(Duration::from_millis(2), send.into_future()).await;
     }
-    let _agent = Agent::new("worker").on("double", double).start(&client).await?;
+    let _agent = Agent::new("worker")
+        .on("double", double)
+        .start(&client)
+        .await?;
     for n in 0..5 {
-        let doubled: u32 = client.send_command("worker", "double", n).timeout(Duration::from_secs(5)).await?;
+        let doubled: u32 = client
+            .send_command("worker", "double", n)
+            .timeout(Duration::from_secs(5))
+            .await?;
         assert_eq!(doubled, 2 * n);
     }
     Ok(())
@@ -95,11 +128,27 @@ async fn the_last_real_error_is_told_when_the_breaker_ends_the_retries() -> Test
     }
     let broker = TestBroker::start().await?;
     let client = careful_client(&broker).await?;
-    let _agent = Agent::new("worker").on("refuse", refuse).start(&client).await?;
-    let retry = RetryConfig { max_retries: 60, base_delay: Duration::from_millis(1), jitter: 0.0, max_delay: Duration::from_millis(2) };
-    let send = client.send_command::<u32>("worker", "refuse", ()).retry(retry).timeout(Duration::from_millis(700));
-    let SendError::Answered { error, .. } = send.await.unwrap_err() else { panic!("the answer is lost") };
-    assert_eq!((error.code.as_str(), &error.details["refused"]), ("GPU_BUSY", &code::CIRCUIT_OPEN.into()));
+    let _agent = Agent::new("worker")
+        .on("refuse", refuse)
+        .start(&client)
+        .await?;
+    let retry = RetryConfig {
+        max_retries: 60,
+        base_delay: Duration::from_millis(1),
+        jitter: 0.0,
+        max_delay: Duration::from_millis(2),
+    };
+    let send = client
+        .send_command::<u32>("worker", "refuse", ())
+        .retry(retry)
+        .timeout(Duration::from_millis(700));
+    let SendError::Answered { error, .. } = send.await.unwrap_err() else {
+        panic!("the answer is lost")
+    };
+    assert_eq!(
+        (error.code.as_str(), &error.details["refused"]),
+        ("GPU_BUSY", &code::CIRCUIT_OPEN.into())
+    );
     Ok(())
 }
 
@@ -111,7 +160,11 @@ async fn a_slow_action_leaves_room_for_the_others() -> TestResult {
     }
     let broker = TestBroker::start().await?;
     let client = broker.client().await?;
-    let agent = Agent::new("worker").on("slow", slow).on("double", double).limit("slow", 2).capacity(4);
+    let agent = Agent::new("worker")
+        .on("slow", slow)
+        .on("double", double)
+        .limit("slow", 2)
+        .capacity(4);
     let _agent = agent.start(&client).await?;
     let began = Instant::now();
     let slow_ones = (0..6).map(|n| client.send_command::<()>("worker", "slow", n).into_future());
@@ -119,11 +172,19 @@ async fn a_slow_action_leaves_room_for_the_others() -> TestResult {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let quick: u32 = client.send_command("worker", "double", 1).await?;
     assert_eq!(quick, 2);
-    assert!(began.elapsed() < Duration::from_millis(380), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_millis(380),
+        "{:?}",
+        began.elapsed()
+    );
     for outcome in slow_ones.await? {
         outcome?;
     }
     // Six, two at a time.
-    assert!(began.elapsed() >= Duration::from_millis(1200), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_millis(1200),
+        "{:?}",
+        began.elapsed()
+    );
     Ok(())
 }

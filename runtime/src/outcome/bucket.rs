@@ -48,6 +48,17 @@ pub(crate) struct Found {
     pub(crate) released: bool,
 }
 
+/// How long a record stays.
+#[derive(Debug, Clone, Copy)]
+enum Mark {
+    /// Until its lease passes.
+    Leased,
+    /// As long as the bucket keeps records.
+    Lasting,
+    /// A minute, and as a deletion.
+    Released,
+}
+
 /// A key that is ours until the lease passes.
 #[derive(Debug)]
 pub(crate) struct Reservation {
@@ -104,54 +115,68 @@ impl Bucket {
         revision: u64,
         record: OutcomeRecord,
     ) -> Result<Reservation, OutcomeError> {
-        let revision = self.write(key, revision, &record, Some(LEASE)).await?;
+        // Counted from before the publish: the server begins to count after it.
+        let renewed_at = Instant::now();
+        let revision = self.write(key, revision, &record, Mark::Leased).await?;
         Ok(Reservation {
             key: key.to_owned(),
             revision,
-            renewed_at: Instant::now(),
+            renewed_at,
             record,
         })
     }
 
     /// Shows that the work goes on.
     pub(crate) async fn renew(&self, reservation: &mut Reservation) -> Result<(), OutcomeError> {
-        reservation.revision = self
-            .write(
-                &reservation.key,
-                reservation.revision,
-                &reservation.record,
-                Some(LEASE),
-            )
-            .await?;
-        reservation.renewed_at = Instant::now();
-        Ok(())
+        let record = reservation.record.clone();
+        self.overwrite(reservation, &record, Mark::Leased).await
     }
 
     /// Writes the final record, or that of a failed attempt, if the reservation still stands.
     pub(crate) async fn complete(
         &self,
-        reservation: &Reservation,
+        reservation: &mut Reservation,
         record: &OutcomeRecord,
     ) -> Result<(), OutcomeError> {
-        self.write(&reservation.key, reservation.revision, record, None)
-            .await
-            .map(drop)
+        self.overwrite(reservation, record, Mark::Lasting).await
     }
 
     /// Gives the key free; what is left for a minute only tells how it ended.
     pub(crate) async fn release(
         &self,
-        reservation: &Reservation,
+        reservation: &mut Reservation,
         record: &OutcomeRecord,
     ) -> Result<(), OutcomeError> {
-        let mut outgoing = self
-            .outgoing(&reservation.key, reservation.revision, record)
-            .await?;
-        outgoing.headers.insert("KV-Operation", "DEL");
-        outgoing.headers.insert("Nats-TTL", RELEASED_AGE);
-        self.put(&outgoing, &reservation.key, record)
-            .await
-            .map(drop)
+        self.overwrite(reservation, record, Mark::Released).await
+    }
+
+    /// Writes over our own reservation, wherever it has got to: a renewal whose acknowledgement was lost
+    /// has moved its revision, and the server may have let it expire while nobody could reach it.
+    async fn overwrite(
+        &self,
+        reservation: &mut Reservation,
+        record: &OutcomeRecord,
+        mark: Mark,
+    ) -> Result<(), OutcomeError> {
+        let sent_at = Instant::now();
+        let key = &reservation.key;
+        let revision = match self.write(key, reservation.revision, record, mark).await {
+            Err(OutcomeError::Conflict) => {
+                let found = self.read(key).await?;
+                let still_ours = match &found.record {
+                    None => found.revision == 0,
+                    Some(under) => !found.released && under.is_same_write(&reservation.record),
+                };
+                if !still_ours {
+                    return Err(OutcomeError::Conflict);
+                }
+                self.write(key, found.revision, record, mark).await?
+            }
+            written => written?,
+        };
+        reservation.revision = revision;
+        reservation.renewed_at = sent_at;
+        Ok(())
     }
 
     async fn write(
@@ -159,13 +184,18 @@ impl Bucket {
         key: &str,
         revision: u64,
         record: &OutcomeRecord,
-        ttl: Option<Duration>,
+        mark: Mark,
     ) -> Result<u64, OutcomeError> {
         let mut outgoing = self.outgoing(key, revision, record).await?;
-        if let Some(ttl) = ttl {
-            outgoing
+        match mark {
+            Mark::Leased => outgoing
                 .headers
-                .insert("Nats-TTL", format!("{}s", ttl.as_secs()));
+                .insert("Nats-TTL", format!("{}s", LEASE.as_secs())),
+            Mark::Lasting => {}
+            Mark::Released => {
+                outgoing.headers.insert("KV-Operation", "DEL");
+                outgoing.headers.insert("Nats-TTL", RELEASED_AGE);
+            }
         }
         self.put(&outgoing, key, record).await
     }
@@ -267,10 +297,6 @@ impl Reservation {
     /// When the reservation should be renewed: two renewals may fail before the lease passes.
     pub(crate) fn renew_at(&self) -> Instant {
         self.renewed_at + LEASE / 3
-    }
-
-    pub(crate) fn expires_at(&self) -> Instant {
-        self.renewed_at + LEASE
     }
 }
 

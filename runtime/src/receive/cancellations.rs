@@ -16,8 +16,15 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 const MOST: u64 = 100_000;
 
 pub(super) struct Cancellations {
-    running: Mutex<HashMap<String, CancellationToken>>,
+    running: Mutex<HashMap<String, Executions>>,
     cancelled: Cache<String, ()>,
+}
+
+/// Everything under one command id: another attempt or delivery may wait while the first still runs.
+#[derive(Default)]
+struct Executions {
+    token: CancellationToken,
+    count: usize,
 }
 
 impl Cancellations {
@@ -33,15 +40,19 @@ impl Cancellations {
 
     pub(super) fn cancel(&self, command_id: &str) {
         self.cancelled.insert(command_id.to_owned(), ());
-        if let Some(token) = self.table().get(command_id) {
-            token.cancel();
+        if let Some(executions) = self.table().get(command_id) {
+            executions.token.cancel();
         }
     }
 
     /// Enters a command that is about to run; its token is cancelled already if its id is.
     pub(super) fn enter(&self, command_id: &str) -> Running<'_> {
-        let token = CancellationToken::new();
-        self.table().insert(command_id.to_owned(), token.clone());
+        let token = {
+            let mut table = self.table();
+            let executions = table.entry(command_id.to_owned()).or_default();
+            executions.count += 1;
+            executions.token.clone()
+        };
         // Looked up after the entry: a cancel that comes between finds the one or the other.
         if self.cancelled.contains_key(command_id) {
             token.cancel();
@@ -53,7 +64,7 @@ impl Cancellations {
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<String, Executions>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -67,6 +78,34 @@ pub(super) struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.cancellations.table().remove(&self.command_id);
+        let mut table = self.cancellations.table();
+        if let Some(executions) = table.get_mut(&self.command_id) {
+            executions.count -= 1;
+            if executions.count == 0 {
+                table.remove(&self.command_id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancel_reaches_every_execution_of_an_id() {
+        let cancellations = Cancellations::new();
+        let running = cancellations.enter("a");
+        drop(cancellations.enter("a"));
+        let waiting = cancellations.enter("a");
+        cancellations.cancel("a");
+        assert!(running.token.is_cancelled() && waiting.token.is_cancelled());
+        drop((running, waiting));
+        assert!(cancellations.table().is_empty());
+        assert!(
+            cancellations.enter("a").token.is_cancelled(),
+            "an id is remembered"
+        );
+        assert!(!cancellations.enter("b").token.is_cancelled());
     }
 }

@@ -22,8 +22,8 @@ use crate::{
 };
 
 use super::{
-    Shared, again::Again, bulkhead::Berth, inbound::Inbound, once::still_worth_it, slots::Slot,
-    verdict::Verdict,
+    Shared, again::Again, bulkhead::Berth, inbound::Inbound, lease::Lease, once::still_worth_it,
+    slots::Slot, verdict::Verdict,
 };
 
 /// How long a cancelled handler may take to end by itself before it is dropped.
@@ -119,7 +119,8 @@ impl Shared {
             && presence::others_alive(&self.client, &self.agent, &self.instance).await
         {
             let again = Again {
-                after: PASS_ON_DELAY,
+                // Slower with age: while the other instance is full there is no hurry.
+                after: (inbound.age(self) / 4).clamp(PASS_ON_DELAY, 40 * PASS_ON_DELAY),
                 elsewhere: true,
                 failures: 0,
             };
@@ -142,17 +143,22 @@ impl Shared {
             Err(verdict) => return *verdict,
         };
         admission = admission.and_then(|remaining| still_worth_it(remaining, arrived.elapsed()));
-        let key = match OutcomeKey::of(command) {
-            // What a submitted command is refused for is its outcome too.
-            Ok(key) => key.filter(|_| admission.is_ok() || command.retry.is_some()),
+        let stored_under = match OutcomeKey::of(command) {
+            Ok(key) => key,
             Err(error) => {
-                return self.refuse(
-                    inbound,
-                    command,
-                    McpError::permanent(code::INVALID_PARAMETERS).message(error.to_string()),
-                );
+                let error =
+                    McpError::permanent(code::INVALID_PARAMETERS).message(error.to_string());
+                return self.refuse(inbound, command, error);
             }
         };
+        if let (Some(key), Err(error)) = (&stored_under, &admission)
+            && matches!(error.code.as_str(), code::POISON | code::DEADLINE_EXCEEDED)
+            && let Some(verdict) = self.done_already(inbound, command, key).await
+        {
+            return verdict;
+        }
+        // What a submitted command is refused for is its outcome too.
+        let key = stored_under.filter(|_| admission.is_ok() || command.retry.is_some());
         match (key, admission) {
             (Some(key), admission) => self.once(inbound, command, &key, admission, slot).await,
             (None, Err(refusal)) => self.refuse(inbound, command, refusal),
@@ -206,7 +212,9 @@ impl Shared {
         if let Some(verdict) = self.wait(inbound, command, waiting).await {
             return Err(Box::new(verdict));
         }
-        slot.step_back().await;
+        if let Some(verdict) = self.wait(inbound, command, slot.step_back()).await {
+            return Err(Box::new(verdict));
+        }
         Ok(Berth(permit))
     }
 
@@ -241,7 +249,7 @@ impl Shared {
         command: &Arc<Command>,
         answerer: &Answerer,
         remaining: Option<Duration>,
-        fence: Option<u64>,
+        fence: Option<Fence>,
     ) -> Ended {
         let running = self.cancellations.enter(&command.id);
         let lost = inbound
@@ -260,7 +268,7 @@ impl Shared {
             trace: inbound.trace(),
             client: self.client.clone(),
             instance: self.instance.clone(),
-            fence,
+            fence: fence.as_ref().map(|fence| fence.revision),
             frames: Arc::new(Frames {
                 shared: Arc::clone(self),
                 answerer: answerer.clone(),
@@ -272,15 +280,23 @@ impl Shared {
         if running.token.is_cancelled() {
             return Ended::With(Err(cancelled_error()));
         }
+        // After an outage or a stop of the whole process the message may be somebody else's by now.
+        let held = inbound.lease.as_ref().is_none_or(Lease::is_held);
+        if !held || self.abandon.is_cancelled() {
+            return Ended::Abandoned;
+        }
+        let overtaken = fence.map(|fence| fence.overtaken).unwrap_or_default();
         // `call` itself runs the author's code too: its panic is caught like that of the future.
         let handler = async { self.handler.call(invocation).await };
         let handler = AssertUnwindSafe(handler).catch_unwind();
         tokio::pin!(handler);
         let stopped = tokio::select! {
+            biased;
+            () = lost.cancelled() => Ended::Abandoned,
+            () = overtaken.cancelled() => Ended::Abandoned,
+            () = self.abandon.cancelled() => Ended::Abandoned,
             ended = &mut handler => return Ended::With(ended.unwrap_or_else(|panic| Err(panicked(&*panic)))),
             () = running.token.cancelled() => Ended::With(Err(cancelled_error())),
-            () = lost.cancelled() => Ended::Abandoned,
-            () = self.abandon.cancelled() => Ended::Abandoned,
         };
         cancelled.cancel();
         match tokio::time::timeout(CANCEL_GRACE, handler).await {
@@ -289,6 +305,14 @@ impl Shared {
             _ => stopped,
         }
     }
+}
+
+/// What an execution of a keyed command is told by.
+pub(super) struct Fence {
+    /// The revision of its reservation.
+    pub(super) revision: u64,
+    /// Fires when another instance has the key.
+    pub(super) overtaken: CancellationToken,
 }
 
 /// How the execution of a command ended.

@@ -118,8 +118,9 @@ impl Intake {
     /// Runs until it is drained; tells through `idle` when the last command has ended.
     pub(super) async fn run(mut self, idle: watch::Sender<bool>) {
         loop {
-            self.ask().await;
             let look_again_at = self.begin_what_is_ready();
+            // After the beginning: what has left the queue here makes room for a question.
+            self.ask().await;
             match self.next(look_again_at).await {
                 Happening::Pulled(lane, Some(message)) => self.keep(lane, message),
                 Happening::Realtime(message) => self.begin_realtime(message).await,
@@ -171,7 +172,7 @@ impl Intake {
             self.shared.load.typical(),
         );
         for (puller, ask) in self.pullers.iter_mut().zip(asks) {
-            if ask > 0 {
+            if ask > 0 && puller.may_ask() {
                 puller.ask(ask).await;
             }
         }
@@ -214,10 +215,8 @@ impl Intake {
         let inbound = Inbound::new(message, info.unwrap_or_else(DeliveryInfo::realtime), lease);
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move {
-            let began = Instant::now();
-            shared.load.begin(inbound.age(&shared));
+            let _running = shared.load.begin(inbound.age(&shared));
             shared.process(inbound, slot).await;
-            shared.load.end(began.elapsed());
         });
     }
 

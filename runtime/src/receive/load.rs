@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::message::Load;
@@ -25,6 +25,18 @@ pub(crate) struct LoadMeter {
     waits: Mutex<Waits>,
 }
 
+/// A command that runs.
+pub(crate) struct Running {
+    meter: Arc<LoadMeter>,
+    began: Instant,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.meter.note_end(self.began.elapsed());
+    }
+}
+
 #[derive(Debug, Default)]
 struct Waits {
     recent: Vec<Duration>,
@@ -41,7 +53,16 @@ impl LoadMeter {
         }
     }
 
-    pub(crate) fn begin(&self, waited: Duration) {
+    /// Counts a command as running until the returned guard is dropped, also by a panic.
+    pub(crate) fn begin(self: &Arc<Self>, waited: Duration) -> Running {
+        self.note_begin(waited);
+        Running {
+            meter: Arc::clone(self),
+            began: Instant::now(),
+        }
+    }
+
+    fn note_begin(&self, waited: Duration) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         let next = waits.next;
@@ -52,7 +73,7 @@ impl LoadMeter {
         waits.next = (next + 1) % RECENT;
     }
 
-    pub(crate) fn end(&self, took: Duration) {
+    fn note_end(&self, took: Duration) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let before = self.typical_micros.load(Ordering::Relaxed);
@@ -105,10 +126,10 @@ mod tests {
     fn load_tells_what_runs_and_what_waited() {
         let meter = LoadMeter::new(4);
         for wait in 1..=100 {
-            meter.begin(Duration::from_millis(wait));
+            meter.note_begin(Duration::from_millis(wait));
         }
         for _ in 0..98 {
-            meter.end(Duration::from_millis(8));
+            meter.note_end(Duration::from_millis(8));
         }
         let load = meter.load();
         assert_eq!(

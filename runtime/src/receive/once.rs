@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rand::Rng;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    message::{Command, McpError, Recovery, Reply, RetryPolicy, code, new_message_id},
+    message::{Command, McpError, Recovery, Reply, code, new_message_id},
     outcome::{
         Boarding, Found, OutcomeError, OutcomeKey, OutcomeRecord, OutcomeState, Reservation,
     },
@@ -14,7 +14,8 @@ use crate::{
 
 use super::{
     Shared,
-    execute::Ended,
+    again::again,
+    execute::{Ended, Fence},
     inbound::{Inbound, MAX_DEATHS},
     slots::Slot,
     verdict::Verdict,
@@ -23,6 +24,9 @@ use super::{
 /// Between two looks at a key that another process has: quick at first, then every second.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// Between two tries to renew a reservation while the server is away.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(300);
 
 /// What to do about a key, given what lies under it.
 #[derive(Debug, PartialEq)]
@@ -102,7 +106,6 @@ impl Shared {
             Ok(reservation) => reservation,
             Err(verdict) => return *verdict,
         };
-        slot.step_back().await;
         let admission = admission
             .and_then(|remaining| still_worth_it(remaining, began.elapsed()))
             .and_then(|remaining| survivable(inbound, &reservation.record).map(|()| remaining));
@@ -112,11 +115,21 @@ impl Shared {
         let ended = match admission {
             Err(refusal) => Ended::With(Err(refusal)),
             Ok(remaining) => {
-                let fence = Some(reservation.revision());
-                tokio::select! {
-                    ended = self.execute(inbound, &attempt, &answerer, remaining, fence) => ended,
-                    () = self.keep(&mut reservation) => Ended::Abandoned,
-                }
+                let fence = Fence {
+                    revision: reservation.revision(),
+                    overtaken: CancellationToken::new(),
+                };
+                let (overtaken, done) = (fence.overtaken.clone(), CancellationToken::new());
+                let executing = async {
+                    let ended = self
+                        .execute(inbound, &attempt, &answerer, remaining, Some(fence))
+                        .await;
+                    done.cancel();
+                    ended
+                };
+                // Joined, not raced: a renewal dropped in the middle would leave its revision unknown.
+                let keeping = self.keep(&mut reservation, &done, &overtaken);
+                tokio::join!(executing, keeping).0
             }
         };
         let outcome = match ended {
@@ -126,7 +139,7 @@ impl Shared {
         let mut errors = reservation.record.errors.clone();
         errors.extend(outcome.as_ref().err().cloned());
         let frame = self.frame(&answerer, outcome, started.elapsed());
-        self.conclude(&reservation, key, command, frame, errors)
+        self.conclude(inbound, reservation, key, command, frame, errors)
             .await
     }
 
@@ -160,6 +173,10 @@ impl Shared {
                     pause = (pause * 2).min(LAST_LOOK);
                 }
                 Step::Take => {
+                    // The place first: a reservation would pass while its command waits for one.
+                    if let Some(verdict) = self.wait(inbound, command, slot.step_back()).await {
+                        return Err(Box::new(verdict));
+                    }
                     let errors = match found.released {
                         true => Vec::new(),
                         false => found
@@ -176,7 +193,10 @@ impl Shared {
                         .await
                     {
                         Ok(reservation) => return Ok(reservation),
-                        Err(OutcomeError::Conflict) => {}
+                        Err(OutcomeError::Conflict) => {
+                            // On a cluster the next look may be at a replica that lags behind.
+                            sleep(FIRST_LOOK / 4).await;
+                        }
                         Err(error) => {
                             return Err(Box::new(self.unavailable(inbound, command, &error)));
                         }
@@ -232,18 +252,28 @@ impl Shared {
         }
     }
 
-    /// Renews a reservation for as long as it stands.
-    async fn keep(&self, reservation: &mut Reservation) {
-        loop {
-            sleep_until(reservation.renew_at()).await;
-            while let Err(error) = self.outcomes.bucket().renew(reservation).await {
-                let lost = matches!(error, OutcomeError::Conflict)
-                    || Instant::now() >= reservation.expires_at();
-                if lost {
-                    tracing::warn!(%error, "the reservation of an idempotency key is lost");
-                    return;
+    /// Renews a reservation until the work is done, or somebody else has the key.
+    async fn keep(
+        &self,
+        reservation: &mut Reservation,
+        done: &CancellationToken,
+        overtaken: &CancellationToken,
+    ) {
+        while done
+            .run_until_cancelled(sleep_until(reservation.renew_at()))
+            .await
+            .is_some()
+        {
+            match self.outcomes.bucket().renew(reservation).await {
+                Ok(()) => {}
+                Err(OutcomeError::Conflict) => {
+                    tracing::warn!("the reservation of an idempotency key is lost");
+                    return overtaken.cancel();
                 }
-                sleep(Duration::from_millis(300)).await;
+                Err(error) => {
+                    tracing::debug!(%error, "a reservation could not be renewed");
+                    done.run_until_cancelled(sleep(RENEWAL_PAUSE)).await;
+                }
             }
         }
     }
@@ -251,7 +281,8 @@ impl Shared {
     /// Writes the outcome; what is not written is not answered.
     async fn conclude(
         &self,
-        reservation: &Reservation,
+        inbound: &Inbound,
+        mut reservation: Reservation,
         key: &OutcomeKey,
         command: &Command,
         frame: Reply,
@@ -261,7 +292,8 @@ impl Shared {
         let failed = frame.error.as_ref().filter(|error| error.is_temporary());
         let retry = command
             .retry
-            .filter(|_| failed.is_some())
+            // Only what is stored can come again.
+            .filter(|_| failed.is_some() && inbound.lease.is_some())
             .and_then(|policy| again(&policy, &errors));
         let mut record = OutcomeRecord {
             errors: errors.clone(),
@@ -269,15 +301,15 @@ impl Shared {
         };
         let written = if retry.is_some() {
             record.state = OutcomeState::Failing;
-            bucket.complete(reservation, &record).await
+            bucket.complete(&mut reservation, &record).await
         } else {
             record.state = OutcomeState::Done;
             record.response = Some(frame.clone());
             // A key that was chosen by somebody is free again after a temporary error. An id is nobody
             // else's: its record tells whoever asks how it ended.
             match failed.is_some() && command.idempotency_key.is_some() {
-                true => bucket.release(reservation, &record).await,
-                false => bucket.complete(reservation, &record).await,
+                true => bucket.release(&mut reservation, &record).await,
+                false => bucket.complete(&mut reservation, &record).await,
             }
         };
         match written {
@@ -298,6 +330,22 @@ impl Shared {
             None if frame.error.is_none() => Verdict::end(frame, Vec::new()),
             None => Verdict::end(frame, errors),
         }
+    }
+
+    /// The stored answer to a command that would be refused: what is done stays done, however late its
+    /// redelivery comes.
+    pub(super) async fn done_already(
+        &self,
+        inbound: &Inbound,
+        command: &Command,
+        key: &OutcomeKey,
+    ) -> Option<Verdict> {
+        let found = self.outcomes.bucket().read(&key.key).await.ok()?;
+        let record = found
+            .record
+            .filter(|record| record.is_done() && !found.released)?;
+        let same = record.parameters_sha256 == key.parameters_sha256;
+        same.then(|| self.replay(inbound, command, &record))
     }
 
     /// Answers with a stored outcome.
@@ -380,104 +428,5 @@ fn survivable(inbound: &Inbound, record: &OutcomeRecord) -> Result<(), McpError>
     match deaths > MAX_DEATHS {
         true => Err(inbound.poison()),
         false => Ok(()),
-    }
-}
-
-/// When the runtime tries again; `None` when the retries are spent. Of all the advice that the attempts
-/// were given the smallest maximum holds; the latest delay is a floor.
-fn again(policy: &RetryPolicy, errors: &[McpError]) -> Option<Duration> {
-    let advised = errors
-        .iter()
-        .filter_map(|error| error.max_retries)
-        .min()
-        .unwrap_or(u32::MAX);
-    let failures = u32::try_from(errors.len()).unwrap_or(u32::MAX);
-    if failures > policy.max_retries.min(advised) {
-        return None;
-    }
-    let exponent = failures.saturating_sub(1).min(40);
-    let base = Duration::from_millis(policy.base_delay_ms.max(1));
-    let ceiling = base
-        .saturating_mul(2_u32.saturating_pow(exponent.min(31)))
-        .min(Duration::from_millis(policy.max_delay_ms));
-    let random = rand::rng().random_range(0.0..=1.0);
-    let delay = ceiling.mul_f64(1.0 - policy.jitter * random);
-    // Seen from outside the redelivery comes some milliseconds after the delay, never before it.
-    Some(
-        delay.max(
-            errors
-                .last()
-                .and_then(|error| error.retry_delay)
-                .unwrap_or_default(),
-        ),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn policy(max_retries: u32) -> RetryPolicy {
-        RetryPolicy {
-            max_retries,
-            base_delay_ms: 100,
-            max_delay_ms: 5_000,
-            jitter: 0.0,
-        }
-    }
-
-    #[test]
-    fn the_runtime_follows_policy_and_advice() {
-        let plain = McpError::temporary("E");
-        let check = |max_retries, errors: &[McpError], expected: Option<u64>| {
-            assert_eq!(
-                again(&policy(max_retries), errors),
-                expected.map(Duration::from_millis),
-                "{errors:?}"
-            );
-        };
-        check(3, std::slice::from_ref(&plain), Some(100));
-        check(3, &[plain.clone(), plain.clone(), plain.clone()], Some(400));
-        check(3, &vec![plain.clone(); 4], None);
-        check(30, &vec![plain.clone(); 20], Some(5_000));
-        check(0, std::slice::from_ref(&plain), None);
-        check(9, &[plain.clone().max_retries(1), plain.clone()], None);
-        check(9, &[plain.retry_after(Duration::from_secs(7))], Some(7_000));
-    }
-
-    proptest! {
-        #[test]
-        fn the_runtime_retries_never_too_soon_too_late_or_too_often(
-            max_retries in 0_u32..8,
-            base_delay_ms in prop_oneof![0_u64..2_000, any::<u64>()],
-            max_delay_ms in prop_oneof![0_u64..20_000, any::<u64>()],
-            jitter in 0.0..=1.0,
-            advice in prop::collection::vec((prop::option::of(0_u32..8), prop::option::of(any::<u64>())), 1..12),
-        ) {
-            let policy = RetryPolicy { max_retries, base_delay_ms, max_delay_ms, jitter };
-            let errors: Vec<McpError> = advice
-                .iter()
-                .map(|(max_retries, delay_ms)| {
-                    let mut error = McpError::temporary("E");
-                    error.max_retries = *max_retries;
-                    error.retry_delay = delay_ms.map(Duration::from_millis);
-                    error
-                })
-                .collect();
-            let allowed = advice.iter().filter_map(|(max_retries, _)| *max_retries).fold(max_retries, u32::min);
-            let delay = again(&policy, &errors);
-            prop_assert_eq!(delay.is_some(), errors.len() <= allowed as usize);
-            let Some(delay) = delay else { return Ok(()) };
-            let doubled = u128::from(base_delay_ms.max(1)) << (errors.len() - 1);
-            let ceiling = Duration::from_millis(u64::try_from(doubled).unwrap_or(u64::MAX).min(max_delay_ms));
-            let advised = Duration::from_millis(advice[advice.len() - 1].1.unwrap_or_default());
-            prop_assert!(delay >= advised);
-            // Seconds and a part in a billion: what is left of a float after multiplying such lengths.
-            let tolerance = ceiling.as_secs_f64() * 1e-9 + 1e-9;
-            prop_assert!(delay.as_secs_f64() <= ceiling.max(advised).as_secs_f64() + tolerance);
-            prop_assert!(delay.as_secs_f64() >= ceiling.as_secs_f64() * (1.0 - jitter) - tolerance);
-        }
     }
 }

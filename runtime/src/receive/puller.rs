@@ -24,6 +24,12 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// The server ends a drained subscription at once; one that goes away in this moment never does.
 pub(super) const DRAIN_SILENCE: Duration = Duration::from_secs(2);
 
+/// Between two looks whether a puller that has nothing outstanding should ask.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long the server is left alone after it withdrew a pull.
+const WITHDRAWN_PAUSE: Duration = Duration::from_millis(250);
+
 /// The pulls of one consumer.
 pub(crate) struct Puller {
     client: Client,
@@ -36,6 +42,8 @@ pub(crate) struct Puller {
     pending: u64,
     asked_at: Instant,
     heard_at: Instant,
+    /// After a pull was withdrawn: the server has too many of them, and must not be asked at once.
+    quiet_until: Instant,
     draining: bool,
 }
 
@@ -65,6 +73,7 @@ impl Puller {
             pending: 0,
             asked_at: now,
             heard_at: now,
+            quiet_until: now,
             draining: false,
         })
     }
@@ -80,6 +89,12 @@ impl Puller {
     /// Whether a message is likely to arrive at once: the server has some and was asked a moment ago.
     pub(crate) fn expects_soon(&self, within: Duration) -> bool {
         self.outstanding > 0 && self.pending > 0 && self.asked_at.elapsed() < within
+    }
+
+    /// Whether it makes sense to ask now. While the server is away every question would wait in the
+    /// connection's queue, and all would be asked at once when it is back.
+    pub(crate) fn may_ask(&self) -> bool {
+        Instant::now() >= self.quiet_until && self.client.is_connected()
     }
 
     /// Asks the server for up to `count` messages.
@@ -114,7 +129,8 @@ impl Puller {
     /// Cancellation loses nothing.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         let silent_at = match self.outstanding {
-            0 => self.heard_at + Duration::from_secs(3600),
+            // Nothing asked: a moment later it may make sense again.
+            0 => self.heard_at.max(self.quiet_until) + ASK_AGAIN,
             _ => self.heard_at + SILENCE,
         };
         let frame = tokio::select! {
@@ -182,6 +198,7 @@ impl Puller {
                 self.outstanding = self.outstanding.saturating_sub(left);
                 self.pending = 0;
                 if status.as_u16() == 409 {
+                    self.quiet_until = Instant::now() + WITHDRAWN_PAUSE;
                     let reason = frame.description.as_deref().unwrap_or_default();
                     tracing::debug!(
                         consumer = self.consumer,

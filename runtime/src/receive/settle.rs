@@ -26,7 +26,7 @@ impl Shared {
             return;
         }
         match verdict {
-            Verdict::Abandon => {}
+            Verdict::Abandon => self.apologise(inbound, command).await,
             Verdict::Retry {
                 after,
                 elsewhere,
@@ -47,6 +47,18 @@ impl Shared {
         }
     }
 
+    /// A stored command is left to others in silence; for a realtime one there are no others.
+    async fn apologise(&self, inbound: Inbound, command: &Command) {
+        let (None, Some(reply_to)) = (&inbound.lease, &command.reply_to) else {
+            return;
+        };
+        let error = McpError::temporary(code::DRAINING)
+            .message("this instance had to let go of the command");
+        let answerer = inbound.answerer(self, &command.id, command.attempt);
+        self.answer(reply_to, inbound.format, answerer.response(Err(error)))
+            .await;
+    }
+
     async fn finish(&self, inbound: Inbound, command: &Command, end: Final) {
         let autopsy = end.autopsy(command).filter(|_| inbound.lease.is_some());
         if let Some(autopsy) = autopsy {
@@ -56,6 +68,10 @@ impl Shared {
                 tracing::error!(%error, "a dead letter could not be stored, the command stays queued");
                 return;
             }
+        }
+        // Storing the letter may have taken longer than the lease.
+        if inbound.lease.as_ref().is_some_and(|lease| !lease.is_held()) {
+            return;
         }
         if let Some(reply_to) = &command.reply_to {
             self.answer(reply_to, inbound.format, end.frame).await;
