@@ -11,7 +11,10 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 type Seen = Mutex<Vec<u32>>;
 
 async fn note(ctx: Context<Arc<Seen>>, event: Event<u32>) -> Result<(), McpError> {
-    ctx.state().lock().unwrap().push(event.data);
+    ctx.state()
+        .lock()
+        .expect("no handler panics")
+        .push(event.data);
     Ok(())
 }
 
@@ -22,12 +25,12 @@ fn listener(seen: &Arc<Seen>, subscription: Subscription) -> Agent<Arc<Seen>> {
 /// Waits until the listeners have seen so many events, at most 10 s, and returns them in order.
 async fn sorted(seen: &Seen, count: usize) -> Vec<u32> {
     for _ in 0..1_000 {
-        if seen.lock().unwrap().len() >= count {
+        if seen.lock().expect("no handler panics").len() >= count {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let mut events = seen.lock().unwrap().clone();
+    let mut events = seen.lock().expect("no handler panics").clone();
     events.sort_unstable();
     events
 }

@@ -23,7 +23,7 @@ struct Flaky {
 
 async fn flaky(ctx: Context<Flaky>, fails: usize) -> Result<usize, McpError> {
     let calls = {
-        let mut calls = ctx.state().calls.lock().unwrap();
+        let mut calls = ctx.state().calls.lock().expect("no handler panics");
         calls.push(Instant::now());
         calls.len()
     };
@@ -37,7 +37,7 @@ fn worker() -> Agent<Flaky> {
     Agent::with_state("worker", Flaky::default())
         .on("flaky", flaky)
         .on("calls", async |ctx: Context<Flaky>, _: ()| {
-            Ok(ctx.state().calls.lock().unwrap().len())
+            Ok(ctx.state().calls.lock().expect("no handler panics").len())
         })
 }
 

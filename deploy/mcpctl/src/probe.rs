@@ -64,8 +64,10 @@ struct Probe {
 
 /// The probe as an agent.
 fn agent(args: &ProbeArgs) -> Agent<impl Send + Sync + 'static> {
-    let probe =
-        Probe { calls: Mutex::default(), effects: args.effects_file.as_deref().map(Effects::new) };
+    let probe = Probe {
+        calls: Mutex::default(),
+        effects: args.effects_file.as_deref().map(Effects::new),
+    };
     let agent = Agent::with_state(&args.name, probe)
         .version(env!("CARGO_PKG_VERSION"))
         .on("echo", echo)
@@ -133,7 +135,9 @@ async fn fail(ctx: Context<Probe>, fail: Fail) -> Result<Value, McpError> {
         Some(Category::Permanent) => McpError::permanent(code),
         Some(Category::Temporary) | None => McpError::temporary(code),
     };
-    error = error.message("the probe was asked to fail").detail("calls", calls);
+    error = error
+        .message("the probe was asked to fail")
+        .detail("calls", calls);
     error.retry_delay = fail.retry_delay_ms.map(Duration::from_millis);
     error.max_retries = fail.max_retries;
     Err(error)
@@ -155,11 +159,15 @@ async fn effect(ctx: Context<Probe>, key: Key) -> Result<Key, McpError> {
             .detail("field", "key"));
     }
     let Some(effects) = ctx.state().effects.clone() else {
-        return Err(McpError::permanent("NO_EFFECTS_FILE").message("start the probe with --effects-file"));
+        return Err(
+            McpError::permanent("NO_EFFECTS_FILE").message("start the probe with --effects-file")
+        );
     };
     let instance = ctx.instance().to_owned();
     // The lock may be held by another process for a while: not on the runtime's own threads.
-    tokio::task::spawn_blocking(move || effects.record(&key.key, &instance).map(|()| key)).await?.map_err(McpError::from)
+    tokio::task::spawn_blocking(move || effects.record(&key.key, &instance).map(|()| key))
+        .await?
+        .map_err(McpError::from)
 }
 
 #[derive(Deserialize)]
@@ -186,7 +194,8 @@ async fn progress(ctx: Context<Probe>, Steps { steps, ms }: Steps) -> Result<Val
     for step in 1..=steps {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         let fraction = f64::from(step) / f64::from(steps);
-        ctx.progress(Progress::fraction(fraction).note(format!("step {step} of {steps}"))).await;
+        ctx.progress(Progress::fraction(fraction).note(format!("step {step} of {steps}")))
+            .await;
     }
     Ok(json!({ "steps": steps }))
 }

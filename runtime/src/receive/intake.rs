@@ -216,7 +216,8 @@ impl Intake {
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move {
             let _running = shared.load.begin(inbound.age(&shared));
-            shared.process(inbound, slot).await;
+            // Boxed: it is large, and a task is moved before it is pinned.
+            Box::pin(shared.process(inbound, slot)).await;
         });
     }
 

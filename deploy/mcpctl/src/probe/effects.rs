@@ -26,7 +26,10 @@ struct Seen {
 
 impl Effects {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: Arc::default() }
+        Self {
+            path: path.to_owned(),
+            seen: Arc::default(),
+        }
     }
 
     pub(super) fn record(&self, key: &str, instance: &str) -> io::Result<()> {
@@ -34,7 +37,10 @@ impl Effects {
         let mut effects = open(&self.path)?;
         // Released when the file is closed, also by a kill.
         effects.lock()?;
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
         let line = format!("{key} {instance} {now_ms}\n");
         // The run first: a kill between the two shows as a run without an effect, never the reverse.
         open(&self.runs_path())?.write_all(line.as_bytes())?;
@@ -57,13 +63,22 @@ impl Seen {
         effects.seek(SeekFrom::Start(self.offset))?;
         let mut added = String::new();
         self.offset += effects.read_to_string(&mut added)? as u64;
-        self.keys.extend(added.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned));
+        self.keys.extend(
+            added
+                .lines()
+                .filter_map(|line| line.split(' ').next())
+                .map(str::to_owned),
+        );
         Ok(())
     }
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).read(true).open(path)
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .read(true)
+        .open(path)
 }
 
 #[cfg(test)]
@@ -81,7 +96,9 @@ mod tests {
         other.record("b", "i2").unwrap();
         let keys = |path: &Path| -> Vec<String> {
             let text = std::fs::read_to_string(path).unwrap();
-            text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+            text.lines()
+                .map(|line| line.split(' ').next().unwrap().to_owned())
+                .collect()
         };
         assert_eq!(keys(&path), ["a", "b"]);
         assert_eq!(keys(&one.runs_path()), ["a", "a", "a", "b"]);
