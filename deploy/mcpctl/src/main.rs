@@ -57,7 +57,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Events(command) => Box::pin(commands::events::run(command, global)).await,
         Command::Agents(args) => Box::pin(commands::agents::run(args, global)).await,
         Command::Demo(args) => Box::pin(commands::demo::run(args, global)).await,
-        Command::New(args) => commands::new::run(args, global),
+        Command::New(args) => commands::new::run(&args, global),
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct NewArgs {
     sdk: Option<String>,
 }
 
-pub(crate) fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
+pub(crate) fn run(args: &NewArgs, global: &Global) -> Result<(), Failure> {
     check_name(&args.name)?;
     let here = env::current_dir()
         .map_err(|error| Failure::io("cannot find the current folder", &error))?;
