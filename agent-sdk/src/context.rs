@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mcp_runtime::{
-    Client, EventDelivery, Invocation, Name, Priority, Progress, PublishError, Raw, SendCommand,
+    Client, EventDelivery, Invocation, Name, Priority, Progress, PublishError, SendCommand,
     SubmitCommand, Token, TraceContext,
 };
 use serde::Serialize;
@@ -235,10 +235,7 @@ impl<S> Context<S> {
     /// # Errors
     /// When the name or the data is not valid or the server does not store.
     pub async fn publish(&self, event: &str, data: impl Serialize) -> Result<(), PublishError> {
-        let invalid = |reason: String| PublishError::Invalid { reason };
-        let name = Name::new(event).map_err(|error| invalid(error.to_string()))?;
-        let data = Raw::encode(&data).map_err(|error| invalid(error.to_string()))?;
-        let mut event = mcp_runtime::Event::new(self.inner.client.name().clone(), name, data);
+        let mut event = self.inner.client.event(event, data)?;
         event
             .conversation_id
             .clone_from(&self.inner.conversation_id);

@@ -203,11 +203,18 @@ impl Client {
     /// # Errors
     /// When the name or the data is not valid or the server does not store.
     pub async fn publish(&self, event: &str, data: impl Serialize) -> Result<(), PublishError> {
+        self.publish_event(&self.event(event, data)?).await
+    }
+
+    /// Puts an event together under this client's name, for [`Client::publish_event`].
+    ///
+    /// # Errors
+    /// When the name or the data is not valid.
+    pub fn event(&self, name: &str, data: impl Serialize) -> Result<Event, PublishError> {
         let invalid = |reason: String| PublishError::Invalid { reason };
-        let name = Name::new(event).map_err(|error| invalid(error.to_string()))?;
+        let name = Name::new(name).map_err(|error| invalid(error.to_string()))?;
         let data = Raw::encode(&data).map_err(|error| invalid(error.to_string()))?;
-        self.publish_event(&Event::new(self.name.clone(), name, data))
-            .await
+        Ok(Event::new(self.name.clone(), name, data))
     }
 
     /// Publishes an event that was put together by the caller.
