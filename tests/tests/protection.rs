@@ -40,7 +40,7 @@ async fn trip(client: &Client, count: usize) {
             .send_command::<u32>("worker", "double", 1)
             .timeout(Duration::from_millis(150))
     };
-    join_all((0..count).map(|_| async { send().await.unwrap_err() })).await;
+    join_all((0..count).map(|_| async { send().await.expect_err("nobody answers") })).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
