@@ -11,6 +11,7 @@ use crate::{
     cancel,
     clock::ServerClock,
     config::{Config, ConfigError, Setup},
+    denials::Denials,
     error::{ConnectError, PublishError, SendError},
     events,
     message::{Event, Name, Namespace, Raw, Token},
@@ -71,6 +72,7 @@ struct Connection {
     payloads: PayloadLimits,
     durability: DurabilityTable,
     connected: watch::Receiver<u64>,
+    denials: Denials,
     setup: Setup,
     topology: TopologyConfig,
     display_url: String,
@@ -87,7 +89,8 @@ impl Client {
         let protection =
             Protection::new(config.breaker, config.limiter).map_err(ConfigError::Policy)?;
         let (connected_tx, connected) = watch::channel(0);
-        let nats = open(&config, &name, connected_tx).await?;
+        let denials = Denials::default();
+        let nats = open(&config, &name, connected_tx, denials.clone()).await?;
         let url = config.display_url();
 
         let jetstream = jetstream::context::ContextBuilder::new()
@@ -127,6 +130,7 @@ impl Client {
             payloads: PayloadLimits::of(&config),
             durability: config.durability.clone(),
             connected,
+            denials,
             setup: config.setup,
             topology: wanted,
             display_url: url,
@@ -290,6 +294,10 @@ impl Client {
         self.outbox.as_ref().map(|emptied| &emptied.outbox)
     }
 
+    pub(crate) fn denials(&self) -> &Denials {
+        &self.inner.denials
+    }
+
     pub(crate) fn durability(&self) -> &DurabilityTable {
         &self.inner.durability
     }
@@ -359,6 +367,7 @@ async fn open(
     config: &Config,
     name: &Name,
     connected: watch::Sender<u64>,
+    denials: Denials,
 ) -> Result<async_nats::Client, ConnectError> {
     let connected = Arc::new(connected);
     let mut options = ConnectOptions::new()
@@ -369,7 +378,7 @@ async fn open(
         .max_reconnects(None)
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
-            note(&event, &connected);
+            note(&event, &connected, &denials);
             std::future::ready(())
         });
     if let Some(path) = &config.credentials {
@@ -382,6 +391,12 @@ async fn open(
                     source,
                 })?;
     }
+    // The library leaves what stands in the URL to its caller.
+    options = match config.user_info() {
+        Some((user, Some(password))) => options.user_and_password(user, password),
+        Some((token, None)) => options.token(token),
+        None => options,
+    };
     let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
     options.connect(servers).await.map_err(|source| {
         let url = config.display_url();
@@ -403,7 +418,7 @@ fn reconnect_delay(attempts: usize) -> Duration {
     })
 }
 
-fn note(event: &ConnectionEvent, connected: &watch::Sender<u64>) {
+fn note(event: &ConnectionEvent, connected: &watch::Sender<u64>, denials: &Denials) {
     match event {
         ConnectionEvent::Connected => {
             connected.send_modify(|count| *count += 1);
@@ -414,6 +429,9 @@ fn note(event: &ConnectionEvent, connected: &watch::Sender<u64>) {
         }
         ConnectionEvent::SlowConsumer(_) => {
             tracing::warn!("a subscription is full, messages of core subjects are dropped");
+        }
+        ConnectionEvent::ServerError(error) if denials.note(&error.to_string()) => {
+            tracing::warn!(%error, "the server refused a publish");
         }
         ConnectionEvent::ServerError(error) => {
             tracing::warn!(%error, "the server reports an error")

@@ -287,6 +287,19 @@ impl Config {
         servers.collect::<Vec<_>>().join(",")
     }
 
+    /// User and password, or a token alone, as the first server's URL gives them.
+    pub(crate) fn user_info(&self) -> Option<(String, Option<String>)> {
+        let first = self.url.split(',').next()?.trim();
+        let authority = first
+            .split_once("://")
+            .map_or(first, |(_, authority)| authority);
+        let (user_info, _) = authority.rsplit_once('@')?;
+        Some(match user_info.split_once(':') {
+            Some((user, password)) => (user.to_owned(), Some(password.to_owned())),
+            None => (user_info.to_owned(), None),
+        })
+    }
+
     pub(crate) fn checked_names(&self) -> Result<(Namespace, Name), ConfigError> {
         let in_setting = |setting| move |source| ConfigError::Name { setting, source };
         let namespace = self.namespace.parse().map_err(in_setting("namespace"))?;
@@ -424,6 +437,15 @@ mod tests {
     fn credentials_in_the_address_are_not_shown() {
         let config = Config::new("nats://ada:secret@host:4222, other:4223");
         assert_eq!(config.display_url(), "nats://host:4222,other:4223");
+        let user = |name: &str, password: Option<&str>| {
+            Some((name.to_owned(), password.map(str::to_owned)))
+        };
+        assert_eq!(config.user_info(), user("ada", Some("secret")));
+        assert_eq!(
+            config.clone().url("nats://token@host").user_info(),
+            user("token", None)
+        );
+        assert_eq!(config.clone().url("host:4222").user_info(), None);
         assert_eq!(config.url("third:4224").display_url(), "third:4224");
     }
 }

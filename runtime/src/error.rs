@@ -106,6 +106,12 @@ pub enum SendError {
         /// What failed.
         reason: String,
     },
+    /// This connection may not publish there.
+    #[error("the server does not let this connection publish to {subject}")]
+    PermissionDenied {
+        /// What was published to.
+        subject: String,
+    },
     /// Refused before publishing: the target keeps failing.
     #[error("the circuit to `{target}` is open; worth another try in {}", humantime::format_duration(whole_millis(*retry_after)))]
     CircuitOpen {
@@ -196,6 +202,9 @@ impl SendError {
             Self::Transport { .. } | Self::NobodyListens { .. } => {
                 McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(message)
             }
+            Self::PermissionDenied { subject } => McpError::permanent(code::PERMISSION_DENIED)
+                .message(message)
+                .detail("subject", subject.as_str()),
             Self::CircuitOpen { retry_after, .. } => McpError::temporary(code::CIRCUIT_OPEN)
                 .message(message)
                 .retry_after(whole_millis(*retry_after)),
@@ -232,6 +241,12 @@ impl SendError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
+    /// This connection may not publish there.
+    #[error("the server does not let this connection publish to {subject}")]
+    PermissionDenied {
+        /// What was published to.
+        subject: String,
+    },
     /// The server cannot be reached or does not store.
     #[error("cannot store the event: {reason}")]
     Transport {

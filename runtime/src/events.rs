@@ -59,16 +59,18 @@ pub(crate) async fn publish_as(
                 reason: error.to_string(),
             },
         })?;
-    let stored = store::store(
-        client.nats(),
-        &Outgoing {
-            subject,
-            headers,
-            body,
-        },
-        deadline,
-    )
-    .await;
+    let outgoing = Outgoing {
+        subject,
+        headers,
+        body,
+    };
+    let mut denials = client.denials().listen();
+    let stored = tokio::select! {
+        stored = store::store(client.nats(), &outgoing, deadline) => stored,
+        () = denials.refused(&outgoing.subject) => {
+            return Err(PublishError::PermissionDenied { subject: outgoing.subject.clone() });
+        }
+    };
     stored.map(drop).map_err(|error| match error {
         StoreError::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
         other => PublishError::Transport {

@@ -20,6 +20,7 @@ mod clock;
 mod config;
 mod dead_letter;
 mod dead_letters;
+mod denials;
 mod error;
 mod events;
 mod message;

@@ -138,15 +138,23 @@ impl SubmitCommand {
         let spools = client
             .durability()
             .spools(MessageKind::Command, command.priority);
-        match client.outbox().filter(|_| spools) {
-            Some(outbox) => {
-                store_or_spool(&client, outbox, &command.id, &outgoing, deadline).await?
+        let mut denials = client.denials().listen();
+        let storing = async {
+            match client.outbox().filter(|_| spools) {
+                Some(outbox) => {
+                    store_or_spool(&client, outbox, &command.id, &outgoing, deadline).await
+                }
+                None => {
+                    let stored = store::store(client.nats(), &outgoing, deadline).await;
+                    stored.map(drop).map_err(store_error)
+                }
             }
-            None => drop(
-                store::store(client.nats(), &outgoing, deadline)
-                    .await
-                    .map_err(store_error)?,
-            ),
+        };
+        tokio::select! {
+            stored = storing => stored?,
+            () = denials.refused(&outgoing.subject) => {
+                return Err(SendError::PermissionDenied { subject: outgoing.subject.clone() });
+            }
         }
         let Command {
             id,

@@ -37,15 +37,27 @@ impl Slots {
     }
 
     pub(super) fn in_use(&self) -> u64 {
-        self.capacity() - self.free.available_permits() as u64
+        match self.too_many_wait() {
+            true => self.capacity(),
+            false => self.capacity() - self.free.available_permits() as u64,
+        }
     }
 
     pub(super) fn try_take(&self) -> Option<Slot> {
+        if self.too_many_wait() {
+            return None;
+        }
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
         Some(Slot {
             slots: self.clone(),
             permit: Some(permit),
         })
+    }
+
+    /// More wait aside than there are places: an agent must not take in a whole queue that it cannot work on. Those
+    /// aside give their places back all the same, or nobody could come back whom the others wait for.
+    fn too_many_wait(&self) -> bool {
+        self.aside.load(Ordering::Relaxed) > self.capacity
     }
 
     /// Waits until a place was given back since the last call.
@@ -55,19 +67,10 @@ impl Slots {
 }
 
 impl Slot {
-    /// Gives the place back while the command only waits. As many commands as there are places may do
-    /// so; more keep theirs, or an agent would take in a whole queue that it cannot work on.
+    /// Gives the place back while the command only waits.
     pub(super) fn step_aside(&mut self) {
-        let most = self.slots.capacity;
-        let room = |aside: u32| (aside < most).then_some(aside + 1);
-        let aside = self.permit.is_some()
-            && self
-                .slots
-                .aside
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-                .is_ok();
-        if aside {
-            self.permit = None;
+        if self.permit.take().is_some() {
+            self.slots.aside.fetch_add(1, Ordering::Relaxed);
             self.slots.freed.notify_one();
         }
     }
@@ -78,6 +81,7 @@ impl Slot {
             // The semaphore is never closed.
             self.permit = Arc::clone(&self.slots.free).acquire_owned().await.ok();
             self.slots.aside.fetch_sub(1, Ordering::Relaxed);
+            self.slots.freed.notify_one();
         }
     }
 }
@@ -109,6 +113,20 @@ mod tests {
         assert_eq!(slots.in_use(), 0);
     }
 
+    #[tokio::test]
+    async fn whom_the_others_wait_for_can_always_come_back() {
+        let slots = Slots::new(1);
+        let mut leader = slots.try_take().unwrap();
+        leader.step_aside();
+        let mut follower = slots.try_take().unwrap();
+        follower.step_aside();
+        let back = tokio::time::timeout(std::time::Duration::from_secs(5), leader.step_back());
+        assert!(
+            back.await.is_ok(),
+            "the follower holds the place that its leader needs"
+        );
+    }
+
     #[test]
     fn no_more_wait_aside_than_there_are_places() {
         let slots = Slots::new(1);
@@ -116,7 +134,7 @@ mod tests {
         first.step_aside();
         let mut second = slots.try_take().unwrap();
         second.step_aside();
-        assert!(slots.try_take().is_none(), "the second keeps its place");
+        assert!(slots.try_take().is_none(), "two wait already");
         drop((first, second));
         assert_eq!(
             (slots.in_use(), slots.aside.load(Ordering::Relaxed)),

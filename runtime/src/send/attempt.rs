@@ -67,6 +67,8 @@ impl Attempt<'_> {
                 .command(&command.target, command.priority, &command.action);
         let outgoing = self.outgoing(subject).await?;
         let publish_by = self.deadline.min(Instant::now() + LONGEST_PUBLISH);
+        let subject = outgoing.subject.clone();
+        let mut denials = self.client.denials().listen();
         let storing = store::store(self.client.nats(), &outgoing, publish_by);
         tokio::pin!(storing);
         let mut stored = false;
@@ -81,6 +83,7 @@ impl Attempt<'_> {
                     outcome.map_err(store_error)?;
                     stored = true;
                 }
+                () = denials.refused(&subject), if !stored => return Err(SendError::PermissionDenied { subject }),
                 () = sleep_until(self.deadline) => return Err(self.timed_out(stored)),
             }
         }
@@ -101,6 +104,8 @@ impl Attempt<'_> {
             .reply_to
             .clone()
             .expect("every sent command names its reply subject");
+        let subject = outgoing.subject.clone();
+        let mut denials = self.client.denials().listen();
         // As the message's own reply subject it also lets the server say that nobody listens.
         let publishing = self.client.nats().publish_with_reply_and_headers(
             outgoing.subject,
@@ -123,6 +128,7 @@ impl Attempt<'_> {
                 biased;
                 progress = next_progress(&mut expected.progress) => report(&progress, on_progress),
                 answer = &mut expected.response => return self.read(answer).await,
+                () = denials.refused(&subject) => return Err(SendError::PermissionDenied { subject }),
                 () = sleep_until(self.deadline) => return Err(self.timed_out(false)),
             }
         }
