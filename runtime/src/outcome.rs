@@ -17,7 +17,7 @@ use crate::{
     message::{Command, EncodeError, McpError, Name, Raw, Reply, Status},
 };
 
-pub(crate) use bucket::{Found, OutcomeError, Reservation};
+pub(crate) use bucket::{COMMAND_ID, Found, OutcomeError, Reservation};
 pub(crate) use flights::Boarding;
 
 /// What the cache of done outcomes may hold, and for how long it is worth the memory.

@@ -573,3 +573,26 @@ async fn outbox_survives_kill_9_and_is_one_process_s_at_a_time() -> TestResult {
     assert_eq!(outbox.recover().await?.queued, left.len() as u64);
     Ok(())
 }
+
+#[tokio::test]
+async fn an_outcome_too_large_for_its_message_is_found_by_id() -> TestResult {
+    async fn large(_: Context, n: usize) -> Result<String, McpError> {
+        Ok("x".repeat(n))
+    }
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let _agent = Agent::new("worker")
+        .on("large", large)
+        .start(&client)
+        .await?;
+    let submitted = client.submit_command("worker", "large", 600_000).await?;
+    let text: String = submitted.outcome(Duration::from_secs(20)).await?;
+    assert_eq!(text.len(), 600_000);
+    let store = JetStreamPersistence::new(&client);
+    let message = store.load(submitted.id()).await?.expect("it is listed");
+    assert_eq!(
+        (message.state, message.size > 600_000),
+        (MessageState::Done, true)
+    );
+    Ok(())
+}

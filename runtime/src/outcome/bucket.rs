@@ -26,6 +26,9 @@ const RELEASED_AGE: &str = "60s";
 /// The server's codes for a lost compare-and-set, on one server and in a cluster.
 const CONFLICTS: [u64; 2] = [10071, 10164];
 
+/// The header that names the command of a record whose body lies in the object store.
+pub(crate) const COMMAND_ID: &str = "Mcp-Command-Id";
+
 /// Why a record could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutcomeError {
@@ -219,6 +222,10 @@ impl Bucket {
         let checked_in =
             payload::check_in(&self.client, &format!("outcome.{id}"), body, &mut headers).await;
         let body = checked_in.map_err(|error| OutcomeError::Unavailable(error.to_string()))?;
+        if body.is_empty() {
+            // Tells whose it is without fetching it.
+            headers.insert(COMMAND_ID, record.command_id.as_str());
+        }
         Ok(Outgoing {
             subject: format!("{}{key}", self.prefix),
             headers,

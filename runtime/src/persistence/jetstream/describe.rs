@@ -6,7 +6,7 @@ use async_nats::jetstream::message::StreamMessage;
 
 use crate::{
     message::{CommandSubject, Format, Priority},
-    outcome::{OutcomeRecord, OutcomeState},
+    outcome::{COMMAND_ID, OutcomeRecord, OutcomeState},
     persistence::{
         MessageState, Reference, StoredMessage, StreamState,
         identity::{header, identify},
@@ -68,11 +68,14 @@ impl Described {
         }
         let response = record.as_ref().and_then(|record| record.response.as_ref());
         let stored_at_ms = unix_ms(raw.time);
+        let header = |name: &str| raw.headers.get(name).map(|value| value.as_str());
+        let id = match &record {
+            Some(record) => record.command_id.clone(),
+            None => header(COMMAND_ID).unwrap_or_default().to_owned(),
+        };
+        let claimed_size = header("Mcp-Payload-Size").and_then(|size| size.parse().ok());
         Some(StoredMessage {
-            id: record
-                .as_ref()
-                .map(|record| record.command_id.clone())
-                .unwrap_or_default(),
+            id,
             agent: (*agent).to_owned(),
             action: (*action).to_owned(),
             lane: None,
@@ -80,7 +83,7 @@ impl Described {
             age: state.age(stored_at_ms),
             stored_at_ms,
             attempts: response.map_or(1, |response| response.attempt.max(1)),
-            size: raw.payload.len(),
+            size: claimed_size.unwrap_or(raw.payload.len()),
             subject: raw.subject.to_string(),
             reference: Reference::Outcome {
                 key: key.join("."),
