@@ -121,15 +121,15 @@ mod tests {
 
     #[test]
     fn errors_say_whether_trying_again_can_help() {
-        let file = || Path::new("/work/0.scene").to_owned();
+        let file = || Path::new("/films/0.scene").to_owned();
         let temporary = |error| to_mcp_error(&error).is_temporary();
         assert!(temporary(MediaError::Missing { path: file() }));
         assert!(temporary(MediaError::Stopped));
         assert!(!temporary(MediaError::unusable(&file(), "damaged")));
         assert!(!refuse("no").is_temporary());
         let missing = to_mcp_error(&MediaError::Missing { path: file() });
-        assert_eq!(missing.details["file"], "/work/0.scene");
-        assert!(missing.message.contains("/work/0.scene"));
+        assert_eq!(missing.details["file"], "/films/0.scene");
+        assert!(missing.message.contains("/films/0.scene"));
     }
 
     #[test]
