@@ -140,6 +140,13 @@ impl Shared {
         let arrived = Instant::now();
         let _berth = match self.berth(inbound, command, slot, admission.is_ok()).await {
             Ok(berth) => berth,
+            // Whoever submitted it asks for its outcome: that it was cancelled is one.
+            Err(verdict)
+                if verdict.is_final() && inbound.lease.is_some() && command.retry.is_some() =>
+            {
+                admission = Err(cancelled_error());
+                Berth(None)
+            }
             Err(verdict) => return *verdict,
         };
         admission = admission.and_then(|remaining| still_worth_it(remaining, arrived.elapsed()));

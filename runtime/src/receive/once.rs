@@ -242,6 +242,8 @@ impl Shared {
             .map(|lease| lease.lost().clone())
             .unwrap_or_default();
         tokio::select! {
+            // What need not wait is not cancelled here but where it runs, with an outcome.
+            biased;
             () = change => None,
             () = running.token.cancelled() => {
                 let error = McpError::permanent(code::CANCELLED).message("cancelled while it waited for its turn");

@@ -30,6 +30,10 @@ pub(super) struct Final {
 }
 
 impl Verdict {
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Final(_))
+    }
+
     pub(super) fn end(frame: Reply, errors: Vec<McpError>) -> Self {
         Self::Final(Box::new(Final { frame, errors }))
     }
