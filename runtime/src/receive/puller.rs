@@ -136,7 +136,12 @@ impl Puller {
         let frame = tokio::select! {
             frame = self.frames.next() => frame,
             () = sleep_until(silent_at) => {
-                tracing::debug!(consumer = self.consumer, "a pull was lost, asking again");
+                if self.outstanding > 0 {
+                    tracing::debug!(
+                        consumer = self.consumer,
+                        "a pull was lost, asking again"
+                    );
+                }
                 self.reset();
                 return None;
             }
