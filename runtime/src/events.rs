@@ -5,11 +5,8 @@ use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Du
 use async_nats::{HeaderMap, Message};
 use futures_util::FutureExt;
 use rand::Rng;
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     client::Client,
@@ -17,7 +14,7 @@ use crate::{
     error::{PublishError, ReceiveError},
     message::{Event, Format, McpError, Name, Namespace, code},
     payload::{self, PayloadError},
-    receive::{DeliveryInfo, Lease, Leases, Puller, Worker},
+    receive::{Consumption, Delivered, DeliveryInfo, Lease, Worker},
     store::{self, Outgoing, StoreError},
     topology::{self, EventConsumer, Start},
     trace::TraceContext,
@@ -147,9 +144,8 @@ impl EventSubscriptionConfig {
 
 /// A running subscription; dropping it stops it at once.
 pub struct EventSubscription {
-    stop: CancellationToken,
-    abandon: CancellationToken,
-    idle: watch::Receiver<bool>,
+    pulling: Consumption,
+    _abandon: DropGuard,
 }
 
 impl EventSubscription {
@@ -175,109 +171,47 @@ impl EventSubscription {
             topology::ensure_event_consumer(client.jetstream(), namespace.as_str(), wanted).await?;
         }
         let consumer = Namespace::event_consumer(client.name(), &config.name);
-        let puller = Puller::new(client.clone(), &namespace.events_stream(), &consumer).await?;
-        let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
-        let (idle_tx, idle) = watch::channel(false);
+        let stream = namespace.events_stream();
+        let abandon = CancellationToken::new();
         let receiving = Receiving {
-            connections: client.connections(),
-            leases: worker.leases().clone(),
             max_retries: config.max_retries,
             abandon: abandon.clone(),
             client,
             handler,
         };
-        tokio::spawn(receiving.run(
-            puller,
-            config.concurrency.max(1) as usize,
-            stop.clone(),
-            idle_tx,
-        ));
+        let concurrency = config.concurrency.max(1) as usize;
+        let pulling =
+            Consumption::start(worker, &stream, &consumer, concurrency, move |delivered| {
+                let receiving = receiving.clone();
+                async move { receiving.receive(delivered).await }
+            });
         Ok(Self {
-            stop,
-            abandon,
-            idle,
+            pulling: pulling.await?,
+            _abandon: abandon.drop_guard(),
         })
     }
 
     /// Asks for nothing more and lets what runs come to its end within `grace`.
-    pub async fn drain(mut self, grace: Duration) {
-        self.stop.cancel();
-        let _ = tokio::time::timeout(grace, self.idle.wait_for(|idle| *idle)).await;
-    }
-}
-
-impl Drop for EventSubscription {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        self.abandon.cancel();
+    pub async fn drain(self, grace: Duration) {
+        self.pulling.drain(grace).await;
     }
 }
 
 #[derive(Clone)]
 struct Receiving {
     client: Client,
-    leases: Leases,
     handler: Arc<dyn EventHandler>,
     max_retries: u32,
     abandon: CancellationToken,
-    connections: watch::Receiver<u64>,
 }
 
 impl Receiving {
-    async fn run(
-        mut self,
-        mut puller: Puller,
-        concurrency: usize,
-        stop: CancellationToken,
-        idle: watch::Sender<bool>,
-    ) {
-        // Each running event reports its end once, so this can never be full.
-        let (done_tx, mut done) = mpsc::channel(concurrency);
-        let mut in_flight = 0;
-        loop {
-            let free = (concurrency - in_flight) as u64;
-            // Topped up in halves: one request for many events.
-            if puller.outstanding() * 2 <= free && free > puller.outstanding() && puller.may_ask() {
-                puller.ask(free - puller.outstanding()).await;
-            }
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                Some(()) = done.recv() => in_flight -= 1,
-                Ok(()) = self.connections.changed() => puller.reset(),
-                message = puller.next() => if let Some(message) = message {
-                    in_flight += 1;
-                    self.begin(message, done_tx.clone());
-                },
-            }
-        }
-        while let Some(message) = puller.next_after_drain().await {
-            in_flight += 1;
-            self.begin(message, done_tx.clone());
-        }
-        while in_flight > 0 && done.recv().await.is_some() {
-            in_flight -= 1;
-        }
-        idle.send_replace(true);
-    }
-
-    fn begin(&self, message: Message, done: mpsc::Sender<()>) {
-        let receiving = self.clone();
-        tokio::spawn(async move {
-            receiving.receive(message).await;
-            let _ = done.send(()).await;
-        });
-    }
-
-    async fn receive(&self, message: Message) {
-        let delivered = message
-            .reply
-            .clone()
-            .and_then(|reply| Some((DeliveryInfo::parse(&reply)?, reply)));
-        let Some((info, reply)) = delivered else {
-            return;
-        };
-        let lease = self.leases.take(reply);
+    async fn receive(&self, delivered: Delivered) {
+        let Delivered {
+            message,
+            info,
+            lease,
+        } = delivered;
         let outcome = match self.read(&message).await {
             Ok(event) => self.handle(&message, event, &info, &lease).await,
             Err(error) => Some(Err(error)),

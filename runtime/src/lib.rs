@@ -10,6 +10,7 @@
 //! - [`resilience`] holds the policies, usable on their own.
 //! - [`persistence`] finds what is stored, and keeps what cannot be sent now.
 //! - [`DeadLetters`] are what could not be handled.
+//! - [`transport`] is what services beside agents stand on, such as the workflow engine.
 //! - [`topology`] creates or checks the streams and buckets on the server.
 //!
 //! What is on the wire is described in `PROTOCOL.md`, how the crates fit together in `ARCHITECTURE.md`.
@@ -38,6 +39,7 @@ mod submit;
 mod targets;
 pub mod topology;
 mod trace;
+pub mod transport;
 
 pub use client::Client;
 pub use config::{Config, ConfigError, DEFAULT_URL, Setup, env_duration, env_parsed};

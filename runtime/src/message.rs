@@ -22,7 +22,9 @@ pub use raw::Raw;
 pub use reply::{Load, Progress, Reply, ReplyKind, Status};
 pub use subject::{InvalidPriority, Namespace, Priority};
 
-pub(crate) use command::{is_message_id, new_message_id};
+pub use command::new_message_id;
+
+pub(crate) use command::is_message_id;
 pub(crate) use reply::Answerer;
 pub(crate) use subject::CommandSubject;
 

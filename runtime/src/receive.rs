@@ -5,6 +5,7 @@
 mod again;
 mod bulkhead;
 mod cancellations;
+mod consume;
 mod delivery;
 mod execute;
 mod inbound;
@@ -40,10 +41,12 @@ use crate::{
 
 pub use execute::Invocation;
 
-pub(crate) use delivery::DeliveryInfo;
-pub(crate) use lease::{Lease, Leases};
+pub use consume::{Consumption, Delivered};
+pub use delivery::DeliveryInfo;
+pub use lease::Lease;
+
+pub(crate) use lease::Leases;
 pub(crate) use load::LoadMeter;
-pub(crate) use puller::Puller;
 
 use again::HeldBack;
 use bulkhead::Bulkheads;

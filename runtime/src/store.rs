@@ -31,17 +31,35 @@ pub(crate) struct Stored {
     pub(crate) duplicate: bool,
 }
 
+/// The server's codes for a lost compare-and-set, on one server and in a cluster.
+pub(crate) const CONFLICTS: [u64; 2] = [10071, 10164];
+
 /// Why a message was not stored.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum StoreError {
+#[non_exhaustive]
+pub enum StoreError {
+    /// Larger than a message may be.
     #[error("{size} bytes are over the limit of {limit}")]
-    TooLarge { size: usize, limit: usize },
+    TooLarge {
+        /// The message, headers included.
+        size: usize,
+        /// What the server takes.
+        limit: usize,
+    },
     /// The server answered, with a refusal.
     #[error("the server refused: {description} (error {code})")]
-    Refused { code: u64, description: String },
+    Refused {
+        /// The server's error code.
+        code: u64,
+        /// The server's words.
+        description: String,
+    },
     /// No acknowledgement came in time; the message may be stored.
     #[error("{reason}")]
-    Unavailable { reason: String },
+    Unavailable {
+        /// What was seen instead.
+        reason: String,
+    },
 }
 
 #[derive(Deserialize)]

@@ -20,7 +20,9 @@ use async_nats::jetstream::Context;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 pub use compare::Difference;
-pub use consumer::{EventConsumer, Start, ensure_agent, ensure_event_consumer};
+pub use consumer::{
+    EventConsumer, Start, ensure_agent, ensure_event_consumer, ensure_workflow,
+};
 pub use error::TopologyError;
 pub use version::ServerVersion;
 
@@ -134,6 +136,15 @@ async fn ensure_shards(context: &Context, config: &TopologyConfig) -> Result<u16
         .max(1);
     check(&spec::tasks(config, 0, shards), &found)?;
     Ok(shards)
+}
+
+/// How many workflow shards a namespace has; fixed when its topology was made.
+///
+/// # Errors
+/// When the streams are not there or the server does not answer.
+pub async fn workflow_shards(context: &Context, namespace: &str) -> Result<u16, TopologyError> {
+    let found = apply::existing(context, &format!("{namespace}_tasks_0")).await?;
+    Ok(spec::shards(&found).unwrap_or(1).max(1))
 }
 
 /// Asks whether the server is new enough and has JetStream.

@@ -127,7 +127,9 @@ pub(crate) fn is_message_id(id: &str) -> bool {
         && !id.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
-pub(crate) fn new_message_id() -> String {
+/// A new message id: a UUIDv7, hyphenated, in lower case.
+#[must_use]
+pub fn new_message_id() -> String {
     uuid::Uuid::now_v7().hyphenated().to_string()
 }
 

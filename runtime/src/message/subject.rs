@@ -145,6 +145,30 @@ impl Namespace {
         format!("{self}_payloads")
     }
 
+    /// The stream of workflow tasks of one shard.
+    #[must_use]
+    pub fn tasks_stream(&self, shard: u16) -> String {
+        format!("{self}_tasks_{shard}")
+    }
+
+    /// The bucket of workflow records of one shard.
+    #[must_use]
+    pub fn workflows_bucket(&self, shard: u16) -> String {
+        format!("{self}_workflows_{shard}")
+    }
+
+    /// The bucket of workflow checkpoints of one shard.
+    #[must_use]
+    pub fn checkpoints_bucket(&self, shard: u16) -> String {
+        format!("{self}_checkpoints_{shard}")
+    }
+
+    /// The bucket of workflow definitions.
+    #[must_use]
+    pub fn definitions_bucket(&self) -> String {
+        format!("{self}_definitions")
+    }
+
     /// The subject of a durable command.
     #[must_use]
     pub fn command(&self, agent: &Name, lane: Priority, action: &Name) -> String {

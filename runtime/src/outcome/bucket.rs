@@ -9,7 +9,7 @@ use crate::{
     client::Client,
     message::Format,
     payload,
-    store::{self, Outgoing, StoreError},
+    store::{self, CONFLICTS, Outgoing, StoreError},
 };
 
 use super::OutcomeRecord;
@@ -22,9 +22,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the trace of a released key stays, for those who wait for its end.
 const RELEASED_AGE: &str = "60s";
-
-/// The server's codes for a lost compare-and-set, on one server and in a cluster.
-const CONFLICTS: [u64; 2] = [10071, 10164];
 
 /// The header that names the command of a record whose body lies in the object store.
 pub(crate) const COMMAND_ID: &str = "Mcp-Command-Id";

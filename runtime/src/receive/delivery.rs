@@ -4,15 +4,18 @@ use std::time::Duration;
 
 /// The facts in the acknowledgement subject of a delivered message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DeliveryInfo {
-    pub(crate) stream: String,
-    pub(crate) stream_sequence: u64,
+#[non_exhaustive]
+pub struct DeliveryInfo {
+    /// The stream that it lies in.
+    pub stream: String,
+    /// Its sequence there.
+    pub stream_sequence: u64,
     /// 1 for the first delivery.
-    pub(crate) deliveries: u64,
-    /// When the server stored the message, by its own clock.
-    pub(crate) stored_at_ms: i64,
+    pub deliveries: u64,
+    /// When the server stored the message, in Unix milliseconds by its own clock.
+    pub stored_at_ms: i64,
     /// How many more messages the consumer has waiting.
-    pub(crate) pending: u64,
+    pub pending: u64,
 }
 
 impl DeliveryInfo {

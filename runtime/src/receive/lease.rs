@@ -44,7 +44,7 @@ struct Held {
 }
 
 /// The lease of one message. Dropping it without settling leaves the message to redelivery.
-pub(crate) struct Lease {
+pub struct Lease {
     id: u64,
     ack_subject: Subject,
     lost: CancellationToken,
@@ -121,12 +121,14 @@ impl Leases {
 
 impl Lease {
     /// Fires when the lease is lost: the work is somebody else's now.
-    pub(crate) fn lost(&self) -> &CancellationToken {
+    #[must_use]
+    pub fn lost(&self) -> &CancellationToken {
         &self.lost
     }
 
     /// Whether the message may still be settled.
-    pub(crate) fn is_held(&self) -> bool {
+    #[must_use]
+    pub fn is_held(&self) -> bool {
         let table = self.leases.table();
         // Judged here too, not by the keeper's mark alone: after a stop of the whole process the
         // handler may be scheduled before the keeper.
@@ -136,17 +138,17 @@ impl Lease {
     }
 
     /// Says that the message is done.
-    pub(crate) async fn acknowledge(self) {
+    pub async fn acknowledge(self) {
         self.settle(ACK).await;
     }
 
     /// Says that the message must never be delivered again.
-    pub(crate) async fn terminate(self) {
+    pub async fn terminate(self) {
         self.settle(TERM).await;
     }
 
     /// Gives a message whose handling failed back, to be delivered again after `delay`.
-    pub(crate) async fn give_back(self, delay: Duration) {
+    pub async fn give_back(self, delay: Duration) {
         self.settle(format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos()).into())
             .await;
     }

@@ -61,6 +61,21 @@ pub(super) async fn fetch_or_create(
     })
 }
 
+/// The settings of a stream that has to be there.
+pub(super) async fn existing(
+    context: &Context,
+    name: &str,
+) -> Result<stream::Config, TopologyError> {
+    let subject = format!("STREAM.INFO.{name}");
+    match ask::<stream::Info>(context, subject, &json!({}), || label(name)).await? {
+        Ok(info) => Ok(info.config),
+        Err(source) => Err(TopologyError::Refused {
+            object: label(name),
+            source,
+        }),
+    }
+}
+
 /// Refuses a stream that is not as specified.
 pub(super) fn check(spec: &StreamSpec, found: &stream::Config) -> Result<(), TopologyError> {
     let differences = stream_differences(spec, found);

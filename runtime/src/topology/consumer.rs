@@ -90,6 +90,33 @@ pub async fn ensure_event_consumer(
     .await
 }
 
+/// Creates or checks the two consumers of a workflow definition in one shard: of starts, and of everything else, so
+/// that a stop never queues behind ten thousand starts.
+///
+/// # Errors
+/// As [`ensure`](super::ensure).
+pub async fn ensure_workflow(
+    context: &Context,
+    namespace: &str,
+    definition: &str,
+    shard: u16,
+) -> Result<(), TopologyError> {
+    let tasks = &format!("{namespace}_tasks_{shard}");
+    let consumer = |kind: &str| {
+        let filter = format!("{namespace}.wf.{definition}.{shard}.{kind}.>");
+        durable(
+            format!("{definition}_{kind}"),
+            vec![filter],
+            DeliverPolicy::All,
+        )
+    };
+    stream::iter(["start", "control"].map(consumer))
+        .map(|wanted| ensure_consumer(context, tasks, wanted))
+        .buffered(2)
+        .try_collect()
+        .await
+}
+
 fn durable(name: String, mut filters: Vec<String>, start: DeliverPolicy) -> pull::Config {
     let single = if filters.len() == 1 {
         filters.pop()

@@ -1,0 +1,159 @@
+//! The building blocks of services that stand beside agents, such as the workflow engine: pulling with leases,
+//! publishing until stored, compare-and-set on a bucket, answering, burying.
+//!
+//! Authors of agents need none of it. What all of these share: a message that the server has not
+//! acknowledged counts as not stored, and publishing it again is safe because it carries a message id
+//! or an expected revision.
+
+mod bucket;
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::{
+    client::Client,
+    dead_letter::{Autopsy, DeadLetter},
+    error::PublishError,
+    events,
+    message::{Answerer, Event, Format, McpError, Name, Raw, Reply, code},
+    payload,
+    store::{self, Outgoing},
+};
+
+pub use crate::{
+    message::new_message_id,
+    receive::{Consumption, Delivered, DeliveryInfo, Lease},
+    store::StoreError,
+};
+pub use bucket::{Bucket, Entry, WriteError};
+
+/// Publishes into a stream, again and again within the time given, until the server says that it is stored. The
+/// headers must make publishing again safe: by `Nats-Msg-Id`, or by an expected sequence.
+///
+/// Returns whether the server knew the message already.
+///
+/// # Errors
+/// When the server refuses it, or does not answer in time.
+pub async fn publish(
+    client: &Client,
+    subject: String,
+    headers: HeaderMap,
+    body: Bytes,
+    within: Duration,
+) -> Result<bool, StoreError> {
+    let outgoing = Outgoing {
+        subject,
+        headers,
+        body,
+    };
+    let mut denials = client.denials().listen();
+    let stored = tokio::select! {
+        stored = store::store(client.nats(), &outgoing, Instant::now() + within) => stored?,
+        () = denials.refused(&outgoing.subject) => {
+            let description = format!("no right to publish to {}", outgoing.subject);
+            return Err(StoreError::Refused { code: 403, description });
+        }
+    };
+    Ok(stored.duplicate)
+}
+
+/// Publishes an event under a message id that whoever publishes the same event uses too.
+///
+/// # Errors
+/// When the server does not store it.
+pub async fn publish_event(
+    client: &Client,
+    event: &Event,
+    message_id: &str,
+) -> Result<(), PublishError> {
+    events::publish_as(client, event, message_id).await
+}
+
+/// Unix milliseconds by the server's clock, as far as this process knows it.
+#[must_use]
+pub fn server_now_ms(client: &Client) -> u64 {
+    u64::try_from(client.clock().now_ms()).unwrap_or_default()
+}
+
+/// Who answers a request, and where to.
+#[derive(Debug, Clone)]
+pub struct Answering {
+    /// The subject of the reply frame; nothing is sent where the protocol does not allow it.
+    pub reply_to: String,
+    /// The id of the message that is answered.
+    pub request_id: String,
+    /// The name under which it is answered.
+    pub source: Name,
+    /// The instance that answers.
+    pub instance: String,
+    /// The encoding: that of the request.
+    pub format: Format,
+}
+
+/// Sends one response frame. Nobody may be waiting, so it cannot fail; what cannot be sent is logged.
+pub async fn answer(client: &Client, to: Answering, outcome: Result<Raw, McpError>) {
+    if !client.namespace().allows_reply_to(&to.reply_to) {
+        tracing::warn!("an answer is not sent: its subject is not a reply subject");
+        return;
+    }
+    let answerer = Answerer {
+        command_id: to.request_id,
+        attempt: 1,
+        source: to.source,
+        instance: to.instance,
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert("Content-Type", to.format.content_type());
+    let body = match encoded(client, to.format, answerer.response(outcome), &mut headers).await {
+        Ok(body) => body,
+        Err(error) => match to.format.encode(&answerer.response(Err(error))) {
+            Ok(body) => body,
+            Err(_) => return,
+        },
+    };
+    let sending = client
+        .nats()
+        .publish_with_headers(to.reply_to, headers, body);
+    if let Err(error) = sending.await {
+        tracing::warn!(%error, "an answer could not be sent");
+    }
+}
+
+async fn encoded(
+    client: &Client,
+    format: Format,
+    frame: Reply,
+    headers: &mut HeaderMap,
+) -> Result<Bytes, McpError> {
+    let body = format
+        .encode(&frame)
+        .map_err(|error| McpError::permanent(code::INTERNAL).message(error.to_string()))?;
+    payload::check_in(client, &frame.id, body, headers)
+        .await
+        .map_err(|error| error.to_mcp_error())
+}
+
+/// Keeps a message that cannot be handled among the dead letters, byte for byte, as `name` of `agent`.
+///
+/// # Errors
+/// When the server does not store it; then the message must be left to redelivery.
+pub async fn bury(
+    client: &Client,
+    message: &Message,
+    info: &DeliveryInfo,
+    (agent, name): (&Name, &Name),
+    error: McpError,
+) -> Result<(), StoreError> {
+    let autopsy = Autopsy {
+        reason: error.code.clone(),
+        attempts: 1,
+        errors: vec![error],
+    };
+    DeadLetter::of(message, info, &autopsy)
+        .under(client, agent, name.as_str())
+        .store(client)
+        .await
+}
