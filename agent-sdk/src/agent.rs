@@ -1,14 +1,14 @@
 //! An agent, put together from plain async functions.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use mcp_runtime::{
-    Client, Config, ConfigError, InvalidName, Name, WorkerConfig, env_duration, env_parsed,
+    Action, Client, Config, ConfigError, InvalidName, Name, WorkerConfig, env_duration, env_parsed, env_size,
 };
+use mcp_workflow_engine::{Definitions, EngineConfig, Workflow};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    action::Action,
     error::Error,
     event::Subscription,
     handler::{Actions, EventFunction, HandlerFunction, boxed, boxed_event},
@@ -41,10 +41,14 @@ pub struct Agent<S = ()> {
     name: String,
     actions: Actions<S>,
     subscriptions: Vec<(Subscription, host::EventHandlerOf<S>)>,
+    workflows: Vec<Workflow<S>>,
+    workflow_capacity: Option<u32>,
     version: Option<String>,
     capacity: Option<u32>,
+    capacity_bytes: Option<usize>,
     heartbeat_interval: Option<Duration>,
     drain_grace: Option<Duration>,
+    http: Option<SocketAddr>,
     mistakes: Vec<String>,
 }
 
@@ -71,10 +75,14 @@ impl<S: Send + Sync + 'static> Agent<S> {
                 limits: HashMap::new(),
             },
             subscriptions: Vec::new(),
+            workflows: Vec::new(),
+            workflow_capacity: None,
             version: None,
             capacity: None,
+            capacity_bytes: None,
             heartbeat_interval: None,
             drain_grace: None,
+            http: None,
             mistakes: Vec::new(),
         }
     }
@@ -144,9 +152,29 @@ impl<S: Send + Sync + 'static> Agent<S> {
         self
     }
 
+    /// Brings a workflow definition: this agent's instances run its states, any agent and any client can drive it. Of
+    /// several versions the one added last is what new workflows begin with.
+    pub fn workflow(mut self, workflow: Workflow<S>) -> Self {
+        self.workflows.push(workflow);
+        self
+    }
+
+    /// Workflows of one definition that one instance runs at once (default 256, or `MCP_WORKFLOW_CAPACITY`).
+    pub fn workflow_capacity(mut self, capacity: u32) -> Self {
+        self.workflow_capacity = Some(capacity);
+        self
+    }
+
     /// Handlers that may run at once in one instance (default 64, or `MCP_AGENT_CAPACITY`).
     pub fn capacity(mut self, capacity: u32) -> Self {
         self.capacity = Some(capacity);
+        self
+    }
+
+    /// Bytes of message bodies that one instance holds at once (default 64 MiB, or `MCP_AGENT_CAPACITY_BYTES`, such as
+    /// `64MiB`). One that is larger is taken when nothing else runs.
+    pub fn capacity_bytes(mut self, bytes: usize) -> Self {
+        self.capacity_bytes = Some(bytes);
         self
     }
 
@@ -193,7 +221,6 @@ impl<S: Send + Sync + 'static> Agent<S> {
     /// # Errors
     /// As [`Agent::run`].
     pub async fn run_with(self, config: Config) -> Result<(), Error> {
-        crate::logging::init_logging();
         host::run(self.with_environment()?, config).await
     }
 
@@ -209,6 +236,11 @@ impl<S: Send + Sync + 'static> Agent<S> {
     fn with_environment(mut self) -> Result<Self, ConfigError> {
         let capacity = env_parsed("MCP_AGENT_CAPACITY", "a number from 1 up")?;
         self.capacity = self.capacity.or(capacity);
+        self.capacity_bytes = self
+            .capacity_bytes
+            .or(env_size("MCP_AGENT_CAPACITY_BYTES")?);
+        let workflow_capacity = env_parsed("MCP_WORKFLOW_CAPACITY", "a number from 1 up")?;
+        self.workflow_capacity = self.workflow_capacity.or(workflow_capacity);
         self.version = self
             .version
             .or_else(|| std::env::var("MCP_AGENT_VERSION").ok());
@@ -216,6 +248,7 @@ impl<S: Send + Sync + 'static> Agent<S> {
             .heartbeat_interval
             .or(env_duration("MCP_HEARTBEAT_INTERVAL")?);
         self.drain_grace = self.drain_grace.or(env_duration("MCP_DRAIN_GRACE")?);
+        self.http = env_parsed("MCP_HTTP_ADDR", "an address such as 127.0.0.1:9464")?;
         Ok(self)
     }
 
@@ -229,6 +262,14 @@ impl<S: Send + Sync + 'static> Agent<S> {
                 Ok(config) => subscriptions.push((config, handler)),
                 Err(error) => note(error),
             }
+        }
+        let mut definitions = Definitions::new();
+        for workflow in self.workflows {
+            let added = definitions.add(workflow, &self.actions.state);
+            mistakes.extend(added.err().map(|error| error.to_string()));
+        }
+        if self.workflow_capacity == Some(0) {
+            mistakes.push("the workflow capacity must be at least 1".to_owned());
         }
         if self.name == "workflow" {
             mistakes.push("the agent name `workflow` is reserved".to_owned());
@@ -246,6 +287,9 @@ impl<S: Send + Sync + 'static> Agent<S> {
         if self.capacity == Some(0) {
             mistakes.push("the capacity must be at least 1".to_owned());
         }
+        if self.capacity_bytes == Some(0) {
+            mistakes.push("the capacity in bytes must be at least 1".to_owned());
+        }
         if self
             .heartbeat_interval
             .is_some_and(|interval| interval < Duration::from_millis(100))
@@ -261,13 +305,22 @@ impl<S: Send + Sync + 'static> Agent<S> {
         let mut worker = WorkerConfig::new(name);
         worker.version = self.version.unwrap_or(worker.version);
         worker.capacity = self.capacity.unwrap_or(worker.capacity);
+        if let Some(bytes) = self.capacity_bytes {
+            worker.capacity_bytes = bytes as u64;
+        }
         worker.heartbeat_interval = self.heartbeat_interval.unwrap_or(worker.heartbeat_interval);
+        worker.definitions = definitions.summary();
+        let mut engine = EngineConfig::default();
+        engine.concurrency = self.workflow_capacity.unwrap_or(engine.concurrency);
         let drain_grace = self.drain_grace.unwrap_or(DRAIN_GRACE);
         Ok(CheckedAgent {
             worker,
+            definitions,
+            engine,
             actions: self.actions,
             subscriptions,
             drain_grace,
+            http: self.http,
         })
     }
 }
@@ -275,12 +328,16 @@ impl<S: Send + Sync + 'static> Agent<S> {
 /// An agent that can be run.
 pub(crate) struct CheckedAgent<S> {
     pub(crate) worker: WorkerConfig,
+    pub(crate) definitions: Definitions,
+    pub(crate) engine: EngineConfig,
     pub(crate) actions: Actions<S>,
     pub(crate) subscriptions: Vec<(
         mcp_runtime::EventSubscriptionConfig,
         host::EventHandlerOf<S>,
     )>,
     pub(crate) drain_grace: Duration,
+    /// Where probes are answered.
+    pub(crate) http: Option<SocketAddr>,
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::action::Action;
+use mcp_runtime::Action;
 
 /// What a handler sees of the command or event it handles. Cheap to clone.
 ///
@@ -240,7 +240,14 @@ impl<S> Context<S> {
             .conversation_id
             .clone_from(&self.inner.conversation_id);
         event.causation_id = Some(self.inner.message_id.clone());
-        self.inner.client.publish_event(&event).await
+        self.inner
+            .client
+            .publish_event_in(&event, &self.inner.trace)
+            .await
+    }
+
+    pub(crate) fn trace(&self) -> &TraceContext {
+        &self.inner.trace
     }
 
     /// The agent's connection, for what the context does not cover. What is sent through it is in no

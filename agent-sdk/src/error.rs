@@ -1,6 +1,7 @@
 //! Why an agent does not run.
 
 use mcp_runtime::{ConfigError, ConnectError, ReceiveError};
+use mcp_workflow_engine::EngineError;
 
 /// Why an agent does not run.
 #[derive(thiserror::Error)]
@@ -23,6 +24,17 @@ pub enum Error {
     /// The agent cannot receive.
     #[error("the agent cannot receive: {0}")]
     Receive(#[from] ReceiveError),
+    /// The agent cannot run its workflows.
+    #[error("the agent cannot run its workflows: {}", chain(.0))]
+    Engine(#[from] EngineError),
+    /// `MCP_HTTP_ADDR` cannot be listened on.
+    #[error("cannot listen on {address}, which MCP_HTTP_ADDR names: {source}")]
+    Http {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The process cannot listen for signals.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),

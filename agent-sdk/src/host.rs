@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mcp_runtime::{
     Client, Config, ConnectError, EventDelivery, EventSubscription, McpError, Token, Worker,
 };
+use mcp_workflow_engine::Engine;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
@@ -15,6 +16,7 @@ use crate::{
     context::Context,
     error::{Error, chain},
     handler::{BoxFuture, Subscriber},
+    telemetry::{Probes, RunningTelemetry, Telemetry},
 };
 
 pub(crate) type EventHandlerOf<S> =
@@ -27,6 +29,7 @@ const WAITING_NOTICE: Duration = Duration::from_secs(5);
 pub struct RunningAgent {
     worker: Worker,
     subscriptions: Vec<EventSubscription>,
+    engine: Option<Engine>,
     drain_grace: Duration,
 }
 
@@ -50,13 +53,20 @@ impl RunningAgent {
             .subscriptions
             .into_iter()
             .map(|subscription| subscription.drain(grace));
-        let (done, _) = tokio::join!(
+        let engine = async {
+            match self.engine {
+                Some(engine) => engine.drain(grace).await,
+                None => true,
+            }
+        };
+        let (done, _, workflows_done) = tokio::join!(
             self.worker.finish(grace),
-            futures_util::future::join_all(events)
+            futures_util::future::join_all(events),
+            engine,
         );
-        // Only now: until here the events' handlers need their leases kept.
+        // Only now: until here the handlers of events and the states of workflows need their leases kept.
         self.worker.leave().await;
-        done
+        done && workflows_done
     }
 }
 
@@ -73,9 +83,12 @@ async fn start_checked<S: Send + Sync + 'static>(
 ) -> Result<RunningAgent, Error> {
     let CheckedAgent {
         worker,
+        definitions,
+        engine,
         actions,
         subscriptions,
         drain_grace,
+        http: _,
     } = agent;
     let state = Arc::clone(&actions.state);
     let worker = Worker::start(client, worker, Arc::new(actions)).await?;
@@ -89,9 +102,14 @@ async fn start_checked<S: Send + Sync + 'static>(
         };
         running.push(EventSubscription::start(&worker, config, Arc::new(subscriber)).await?);
     }
+    let engine = match definitions.is_empty() {
+        true => None,
+        false => Some(Engine::start(&worker, definitions, engine).await?),
+    };
     Ok(RunningAgent {
         worker,
         subscriptions: running,
+        engine,
         drain_grace,
     })
 }
@@ -102,6 +120,31 @@ pub(crate) async fn run<S: Send + Sync + 'static>(
     config: Config,
 ) -> Result<(), Error> {
     let agent = agent.checked()?;
+    let telemetry = Telemetry::of(agent.worker.agent.as_str())
+        .instance(agent.worker.instance.as_str(), &agent.worker.version)
+        .scraped(agent.http.is_some())
+        .start();
+    let ran = serve(agent, config, &telemetry).await;
+    telemetry.shutdown().await;
+    ran
+}
+
+async fn serve<S: Send + Sync + 'static>(
+    agent: CheckedAgent<S>,
+    config: Config,
+    telemetry: &RunningTelemetry,
+) -> Result<(), Error> {
+    // Before the server is there: whoever watches is to see that we live and wait.
+    let probes = agent
+        .http
+        .map(|address| {
+            let served = Probes::serve(address, telemetry.figures());
+            served.map_err(|source| Error::Http { address, source })
+        })
+        .transpose()?;
+    if let Some(probes) = &probes {
+        tracing::info!(address = %probes.address(), "serving /livez, /readyz and /metrics");
+    }
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let name = agent.worker.agent.clone();
     let config = config.name(name.as_str());
@@ -111,6 +154,9 @@ pub(crate) async fn run<S: Send + Sync + 'static>(
         () = signals.next() => return Ok(()),
     };
     let mut running = start_checked(agent, &client).await?;
+    if let Some(probes) = &probes {
+        probes.watch(running.worker.health());
+    }
     tracing::info!(agent = %name, instance = %running.instance(), server = client.server(), "ready");
     tokio::select! {
         () = signals.next() => {}

@@ -22,7 +22,6 @@
 //! - [`TestBroker`] is a real, private server for a test; [`LocalServer`] one for a program.
 //! - [`Client`] sends commands from outside an agent.
 
-mod action;
 mod agent;
 mod context;
 mod error;
@@ -31,9 +30,11 @@ mod handler;
 mod host;
 mod logging;
 mod server;
+mod telemetry;
 mod testing;
+mod workflow;
 
-pub use action::Action;
+pub use mcp_runtime::Action;
 pub use agent::Agent;
 pub use context::{Context, Idempotency};
 pub use error::Error;
@@ -42,11 +43,18 @@ pub use handler::{EventFunction, HandlerFunction};
 pub use host::RunningAgent;
 pub use logging::init_logging;
 pub use server::{LocalServer, LocalServerBuilder, ServerError, ServerProgram};
+pub use telemetry::{RunningTelemetry, Telemetry};
 pub use testing::TestBroker;
 
 pub use mcp_runtime::{
     Category, Client, Config, McpError, Name, Priority, Progress, Raw, Recovery, SendCommand,
     SendError, Severity, SubmitCommand, Submitted, code, resilience::RetryConfig, topology::Start,
+};
+
+pub use mcp_workflow_engine::{
+    CreateWorkflow, ControlWorkflow, DefinitionError, HistoryEntry, Signal, StateKind, StateRetry, StateShape, Workflow,
+    WorkflowCheckpoint, WorkflowContext, WorkflowError, WorkflowEvents, WorkflowFilter, WorkflowRecord, WorkflowShape,
+    WorkflowState, WorkflowStatus, WorkflowTransitionResult, Workflows,
 };
 
 /// The crate below, for what this one does not cover.

@@ -1,24 +1,131 @@
-//! Log lines on standard error.
+//! Log lines on standard error, and where spans go.
 
-use std::io::IsTerminal;
+use std::{fmt, io::IsTerminal};
 
-use tracing_subscriber::{EnvFilter, fmt};
+use mcp_runtime::telemetry::SPAN_TARGET;
+use opentelemetry::{Context as TraceContext, trace::TraceContextExt};
+use opentelemetry_sdk::trace::SdkTracer;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{LevelFilter, filter_fn},
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
+
+/// Libraries below us: their spans are not our trace, and those of the exporter would feed on themselves.
+const LIBRARIES: [&str; 6] = [
+    "async_nats",
+    "h2",
+    "hyper",
+    "opentelemetry",
+    "tonic",
+    "tower",
+];
 
 /// Writes log lines to standard error, unless the program has set up something of its own.
 ///
 /// `MCP_LOG` filters as `RUST_LOG` does (default `info`), `MCP_LOG_FORMAT=json` makes each line a JSON object.
 /// Colours on a terminal only.
 pub fn init_logging() {
+    init(None, true);
+}
+
+/// Sends spans to a tracer and lines to standard error, each if it is wanted. Returns whether it could.
+pub(crate) fn init(tracer: Option<SdkTracer>, lines: bool) -> bool {
+    let spans = tracer.map(|tracer| {
+        OpenTelemetryLayer::new(tracer)
+            // Where in our code a span stands, and on which thread, is of no use to its reader.
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_level(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(is_exported).with_max_level_hint(LevelFilter::INFO))
+    });
+    let json = std::env::var("MCP_LOG_FORMAT").is_ok_and(|format| format == "json");
+    let text_lines = (lines && !json).then(|| {
+        let format = tracing_subscriber::fmt::format()
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal());
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .event_format(Traced(format))
+            .with_filter(lines_filter())
+    });
+    let json_lines = (lines && json).then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .with_target(false)
+            .json()
+            .map_event_format(Traced)
+            .with_filter(lines_filter())
+    });
+    // An error only says that the program has a subscriber already: that is its right.
+    tracing_subscriber::registry()
+        .with(spans)
+        .with(text_lines)
+        .with(json_lines)
+        .try_init()
+        .is_ok()
+}
+
+/// What the log shows: never the spans that are there to be exported, which would repeat themselves in each line.
+fn lines_filter() -> EnvFilter {
     let filter = std::env::var("MCP_LOG").or_else(|_| std::env::var("RUST_LOG"));
     let filter = EnvFilter::new(filter.as_deref().unwrap_or("info,async_nats=warn"));
-    let lines = fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    // An error only says that the program has a subscriber already: that is its right.
-    let _ = match std::env::var("MCP_LOG_FORMAT").as_deref() {
-        Ok("json") => lines.json().try_init(),
-        _ => lines.try_init(),
+    let without_spans = format!("{SPAN_TARGET}=off");
+    filter.add_directive(without_spans.parse().expect("a target and a level"))
+}
+
+/// Our spans and those of an agent's author; no events, whose fields may be anything.
+fn is_exported(metadata: &Metadata<'_>) -> bool {
+    let is_library = || {
+        LIBRARIES
+            .iter()
+            .any(|library| metadata.target().starts_with(library))
     };
+    metadata.is_span() && *metadata.level() <= Level::INFO && !is_library()
+}
+
+/// A format that ends its lines with the ids of trace and span, where there are any.
+struct Traced<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Traced<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        // Spans are asked of OpenTelemetry: this layer's own filter hides them from it.
+        let ids = TraceContext::map_current(|context| {
+            let span = context.span();
+            let ids = span.span_context();
+            ids.is_valid().then(|| (ids.trace_id(), ids.span_id()))
+        });
+        let Some((trace_id, span_id)) = ids else {
+            return self.0.format_event(ctx, writer, event);
+        };
+        let mut line = String::new();
+        self.0.format_event(ctx, Writer::new(&mut line), event)?;
+        let line = line.trim_end_matches('\n');
+        match line.strip_suffix('}').filter(|_| line.starts_with('{')) {
+            Some(object) => writeln!(
+                writer,
+                r#"{object},"trace_id":"{trace_id}","span_id":"{span_id}"}}"#
+            ),
+            None => writeln!(writer, "{line} trace_id={trace_id} span_id={span_id}"),
+        }
+    }
 }

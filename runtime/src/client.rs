@@ -1,6 +1,9 @@
 //! A connection to the server, under one namespace and one name.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use async_nats::{ConnectErrorKind, ConnectOptions, Event as ConnectionEvent, jetstream};
 use serde::Serialize;
@@ -8,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
+    action::Action,
     cancel,
     clock::ServerClock,
     config::{Config, ConfigError, Setup},
@@ -21,8 +25,9 @@ use crate::{
     replies::Replies,
     send::SendCommand,
     submit::{self, SubmitCommand},
-    targets::{Protection, Target, Targets},
+    targets::{BreakerStatus, Protection, Target, Targets},
     topology::{self, TopologyConfig, TopologyError},
+    trace::TraceContext,
 };
 
 /// Messages that wait for one subscription's reader. Beyond it the NATS client drops them, which is
@@ -78,6 +83,20 @@ struct Connection {
     display_url: String,
 }
 
+/// A connection that is not kept open by whoever has this.
+pub(crate) struct WeakClient(Weak<Connection>);
+
+impl WeakClient {
+    /// The client under a name, while anybody has the connection.
+    pub(crate) fn upgrade(&self, name: Name) -> Option<Client> {
+        Some(Client {
+            name,
+            inner: self.0.upgrade()?,
+            outbox: None,
+        })
+    }
+}
+
 impl Client {
     /// Connects, and creates or checks the streams and buckets.
     ///
@@ -87,7 +106,8 @@ impl Client {
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let (namespace, name) = config.checked_names()?;
         let protection =
-            Protection::new(config.breaker, config.limiter).map_err(ConfigError::Policy)?;
+            Protection::new(config.breaker, config.breaker_scope, config.limiter)
+                .map_err(ConfigError::Policy)?;
         let (connected_tx, connected) = watch::channel(0);
         let denials = Denials::default();
         let nats = open(&config, &name, connected_tx, denials.clone()).await?;
@@ -118,6 +138,7 @@ impl Client {
         let replies = Replies::subscribe(&nats, &namespace, &requester)
             .await
             .map_err(|_| ConnectError::Lost { url: url.clone() })?;
+        let (targets, unpublished) = Targets::new(protection);
         let inner = Connection {
             nats,
             jetstream,
@@ -126,7 +147,7 @@ impl Client {
             replies,
             timeout: config.timeout,
             clock: ServerClock::default(),
-            targets: Targets::new(protection),
+            targets,
             payloads: PayloadLimits::of(&config),
             durability: config.durability.clone(),
             connected,
@@ -140,6 +161,8 @@ impl Client {
             inner: Arc::new(inner),
             outbox: None,
         };
+        let weak = WeakClient(Arc::downgrade(&client.inner));
+        tokio::spawn(unpublished.publish(weak));
         if let Some(outbox) = config.outbox {
             client.outbox = Some(client.empty(Outbox::open(outbox).await.map_err(Box::new)?));
         }
@@ -157,6 +180,11 @@ impl Client {
         parameters: impl Serialize,
     ) -> SendCommand<R> {
         SendCommand::new(self.clone(), target, action, &parameters)
+    }
+
+    /// Calls a typed action; otherwise as [`Client::send_command`].
+    pub fn call<P: Serialize, R>(&self, action: Action<P, R>, parameters: &P) -> SendCommand<R> {
+        self.send_command(action.agent(), action.name(), parameters)
     }
 
     /// Hands a command over: done once it is stored. The runtime retries it, and keeps its outcome.
@@ -202,6 +230,44 @@ impl Client {
         })
     }
 
+    /// The circuit breakers of all agents that this connection has sent to.
+    #[must_use]
+    pub fn breakers(&self) -> Vec<BreakerStatus> {
+        self.inner.targets.breakers()
+    }
+
+    /// Opens the circuit breaker of an agent, or of one of its actions, for so long (at most a day, which is also what
+    /// `None` means): commands to it are refused with `CIRCUIT_OPEN`. After that it is half-open.
+    ///
+    /// # Errors
+    /// When a name is not valid, or there are too many breakers of actions.
+    pub fn force_open(
+        &self,
+        target: &str,
+        action: Option<&str>,
+        time: Option<Duration>,
+    ) -> Result<(), SendError> {
+        let (target, action) = breaker_names(target, action)?;
+        let targets = &self.inner.targets;
+        match targets.force_open(&self.name, &target, action.as_ref(), time) {
+            true => Ok(()),
+            false => Err(SendError::Invalid {
+                reason: "there are too many breakers of single actions".to_owned(),
+            }),
+        }
+    }
+
+    /// Closes the circuit breaker of an agent with those of its actions, or of one action, and forgets what it counted.
+    ///
+    /// # Errors
+    /// When a name is not valid.
+    pub fn reset_breaker(&self, target: &str, action: Option<&str>) -> Result<(), SendError> {
+        let (target, action) = breaker_names(target, action)?;
+        let targets = &self.inner.targets;
+        targets.reset_breaker(&self.name, &target, action.as_ref());
+        Ok(())
+    }
+
     /// Publishes an event under this client's name; done when the server has stored it.
     ///
     /// # Errors
@@ -226,7 +292,19 @@ impl Client {
     /// # Errors
     /// When the server does not store.
     pub async fn publish_event(&self, event: &Event) -> Result<(), PublishError> {
-        events::publish(self, event).await
+        events::publish(self, event, &TraceContext::current()).await
+    }
+
+    /// As [`Client::publish_event`], continuing a trace.
+    ///
+    /// # Errors
+    /// When the server does not store.
+    pub async fn publish_event_in(
+        &self,
+        event: &Event,
+        trace: &TraceContext,
+    ) -> Result<(), PublishError> {
+        events::publish(self, event, trace).await
     }
 
     /// The same connection under another name, which becomes the `source` of what is sent.
@@ -323,6 +401,10 @@ impl Client {
         self.inner.payloads
     }
 
+    pub(crate) fn targets(&self) -> &Targets {
+        &self.inner.targets
+    }
+
     pub(crate) fn target(&self, name: &Name) -> Arc<Target> {
         self.inner.targets.of(name)
     }
@@ -337,7 +419,9 @@ impl Client {
         }
     }
 
-    pub(crate) fn may_create(&self) -> bool {
+    /// Whether streams and consumers are created here; if not, an administrator has made them.
+    #[must_use]
+    pub fn may_create(&self) -> bool {
         self.inner.setup == Setup::Ensure
     }
 
@@ -361,6 +445,15 @@ impl std::fmt::Debug for Client {
             .field("name", &self.name)
             .finish()
     }
+}
+
+fn breaker_names(target: &str, action: Option<&str>) -> Result<(Name, Option<Name>), SendError> {
+    let name = |text| {
+        Name::new(text).map_err(|error| SendError::Invalid {
+            reason: error.to_string(),
+        })
+    };
+    Ok((name(target)?, action.map(name).transpose()?))
 }
 
 async fn open(

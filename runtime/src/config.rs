@@ -6,6 +6,7 @@ use crate::message::{InvalidName, Name, Namespace};
 use crate::nearest::nearest;
 use crate::persistence::{DurabilityTable, OutboxConfig};
 use crate::resilience::{BreakerConfig, InvalidConfig, LimiterConfig};
+use crate::targets::BreakerScope;
 use crate::topology::TopologyConfig;
 
 /// The server that is used when nothing else is said.
@@ -70,6 +71,7 @@ pub struct Config {
     pub(crate) setup: Setup,
     pub(crate) durability: DurabilityTable,
     pub(crate) breaker: BreakerConfig,
+    pub(crate) breaker_scope: BreakerScope,
     pub(crate) limiter: LimiterConfig,
     pub(crate) outbox: Option<OutboxConfig>,
     pub(crate) max_inline_body: usize,
@@ -87,7 +89,7 @@ pub enum Setup {
 }
 
 /// Every variable that [`Config::from_env`] or an agent reads.
-const VARIABLES: [&str; 17] = [
+const VARIABLES: [&str; 20] = [
     "MCP_NATS_URL",
     "MCP_NATS_SERVER",
     "MCP_NATS_CREDS",
@@ -99,10 +101,13 @@ const VARIABLES: [&str; 17] = [
     "MCP_MAX_INLINE_BODY",
     "MCP_MAX_BODY",
     "MCP_OUTBOX",
+    "MCP_BREAKER_SCOPE",
     "MCP_AGENT_CAPACITY",
+    "MCP_AGENT_CAPACITY_BYTES",
     "MCP_AGENT_VERSION",
     "MCP_HEARTBEAT_INTERVAL",
     "MCP_DRAIN_GRACE",
+    "MCP_HTTP_ADDR",
     "MCP_LOG",
     "MCP_LOG_FORMAT",
 ];
@@ -132,6 +137,7 @@ impl Config {
                 slow_call: None,
                 ..BreakerConfig::default()
             },
+            breaker_scope: BreakerScope::default(),
             limiter: LimiterConfig::default(),
             outbox: None,
             max_inline_body: DEFAULT_MAX_INLINE_BODY,
@@ -141,7 +147,7 @@ impl Config {
 
     /// Reads `MCP_NATS_URL`, `MCP_NAMESPACE`, `MCP_NATS_CREDS`, `MCP_REPLICAS`, `MCP_WORKFLOW_SHARDS`,
     /// `MCP_TIMEOUT` (such as `30s`), `MCP_SETUP` (`ensure` or `assume`), `MCP_MAX_INLINE_BODY` and
-    /// `MCP_MAX_BODY` (such as `256KiB`), `MCP_OUTBOX` (a folder). To be called from `main` only.
+    /// `MCP_MAX_BODY` (such as `256KiB`), `MCP_OUTBOX` (a folder), `MCP_BREAKER_SCOPE` (`target` or `action`). To be called from `main` only.
     ///
     /// # Errors
     /// When a variable has a value that cannot be used, or a variable beginning with `MCP_` resembles
@@ -169,6 +175,11 @@ impl Config {
         if let Some(folder) = env::var_os("MCP_OUTBOX") {
             config = config.outbox(OutboxConfig::new(folder));
         }
+        config.breaker_scope = match env::var("MCP_BREAKER_SCOPE").as_deref() {
+            Err(_) | Ok("target") => BreakerScope::Target,
+            Ok("action") => BreakerScope::TargetAndAction,
+            Ok(other) => return Err(invalid("MCP_BREAKER_SCOPE", other, "`target` or `action`")),
+        };
         config.setup = match env::var("MCP_SETUP").as_deref() {
             Err(_) | Ok("ensure") => Setup::Ensure,
             Ok("assume") => Setup::Assume,
@@ -253,6 +264,13 @@ impl Config {
     #[must_use]
     pub fn breaker(mut self, breaker: BreakerConfig) -> Self {
         self.breaker = breaker;
+        self
+    }
+
+    /// Whether an agent has one breaker or each of its actions one (default: one for the agent).
+    #[must_use]
+    pub fn breaker_scope(mut self, scope: BreakerScope) -> Self {
+        self.breaker_scope = scope;
         self
     }
 
@@ -344,7 +362,11 @@ pub fn env_duration(variable: &'static str) -> Result<Option<Duration>, ConfigEr
     }
 }
 
-fn env_size(variable: &'static str) -> Result<Option<usize>, ConfigError> {
+/// Reads a number of bytes such as `262144` or `256KiB`; a missing one is `None`.
+///
+/// # Errors
+/// When it is set to something that is no number of bytes.
+pub fn env_size(variable: &'static str) -> Result<Option<usize>, ConfigError> {
     match env::var(variable) {
         Ok(value) => parse_size(&value).map(Some).ok_or_else(|| {
             invalid(

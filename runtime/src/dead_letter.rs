@@ -11,6 +11,7 @@ use crate::{
     message::McpError,
     receive::DeliveryInfo,
     store::{self, Outgoing, StoreError},
+    telemetry::{self, Publishing},
 };
 
 /// How long storing a dead letter is tried before the message is left to redelivery.
@@ -31,6 +32,8 @@ pub(crate) struct Autopsy {
 /// A dead letter ready to be stored.
 pub(crate) struct DeadLetter {
     outgoing: Outgoing,
+    /// What figures call the action, where that is not its name.
+    counted_as: Option<&'static str>,
 }
 
 impl DeadLetter {
@@ -53,7 +56,14 @@ impl DeadLetter {
                 headers,
                 body: message.payload.clone(),
             },
+            counted_as: None,
         }
+    }
+
+    /// Lets figures know the action by another word than what its sender wrote.
+    pub(crate) fn counted_as(mut self, word: Option<&'static str>) -> Self {
+        self.counted_as = word;
+        self
     }
 
     /// Puts the letter under another agent: that of a subscriber whose event it was.
@@ -67,13 +77,27 @@ impl DeadLetter {
         self
     }
 
+    /// `<ns>.dead.<agent>.<action>`.
+    fn about(&self) -> (&str, &str) {
+        let mut tokens = self.outgoing.subject.split('.').skip(2);
+        let mut token = || tokens.next().unwrap_or("unknown");
+        (token(), token())
+    }
+
     pub(crate) async fn store(&self, client: &Client) -> Result<(), StoreError> {
-        store::store(
+        let publishing = Publishing::dead_letter(client, &self.outgoing.subject);
+        publishing.sends(&self.outgoing);
+        let stored = store::store(
             client.nats(),
             &self.outgoing,
             Instant::now() + STORE_TIMEOUT,
         )
-        .await?;
+        .await;
+        publishing.stored(&stored);
+        let (agent, action) = self.about();
+        let action = self.counted_as.unwrap_or(action);
+        telemetry::dead_letter(agent, action, stored.is_ok());
+        stored?;
         tracing::warn!(
             subject = self.outgoing.subject,
             "a message was put among the dead letters"

@@ -113,12 +113,14 @@ pub enum SendError {
         subject: String,
     },
     /// Refused before publishing: the target keeps failing.
-    #[error("the circuit to `{target}` is open; worth another try in {}", humantime::format_duration(whole_millis(*retry_after)))]
+    #[error("the circuit to `{target}` is {}; worth another try in {}", open_text(*forced), humantime::format_duration(whole_millis(*retry_after)))]
     CircuitOpen {
         /// The agent.
         target: String,
         /// What is left of the open time.
         retry_after: Duration,
+        /// Whether an operator holds it open.
+        forced: bool,
     },
     /// Refused before publishing: more than the target can take.
     #[error("the rate limit of `{target}` leaves no room in time; worth another try in {}", humantime::format_duration(whole_millis(*retry_after)))]
@@ -174,6 +176,13 @@ fn attempts_text(attempts: u32) -> String {
     }
 }
 
+fn open_text(forced: bool) -> &'static str {
+    match forced {
+        true => "held open by an operator",
+        false => "open",
+    }
+}
+
 fn queued_text(queued: bool) -> &'static str {
     match queued {
         true => "stored and waits in its queue",
@@ -205,9 +214,19 @@ impl SendError {
             Self::PermissionDenied { subject } => McpError::permanent(code::PERMISSION_DENIED)
                 .message(message)
                 .detail("subject", subject.as_str()),
-            Self::CircuitOpen { retry_after, .. } => McpError::temporary(code::CIRCUIT_OPEN)
-                .message(message)
-                .retry_after(whole_millis(*retry_after)),
+            Self::CircuitOpen {
+                retry_after,
+                forced,
+                ..
+            } => {
+                let error = McpError::temporary(code::CIRCUIT_OPEN)
+                    .message(message)
+                    .retry_after(whole_millis(*retry_after));
+                match forced {
+                    true => error.detail("forced", true),
+                    false => error,
+                }
+            }
             Self::RateLimited { retry_after, .. } => McpError::temporary(code::RATE_LIMITED)
                 .message(message)
                 .retry_after(whole_millis(*retry_after)),

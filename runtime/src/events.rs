@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use rand::Rng;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Instrument;
 
 use crate::{
     client::Client,
@@ -16,6 +17,7 @@ use crate::{
     payload::{self, PayloadError},
     receive::{Consumption, Delivered, DeliveryInfo, Lease, Worker},
     store::{self, Outgoing, StoreError},
+    telemetry::{Arrival, Ending, Processing, Publishing},
     topology::{self, EventConsumer, Start},
     trace::TraceContext,
 };
@@ -25,8 +27,12 @@ const BASE_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// Stores an event.
-pub(crate) async fn publish(client: &Client, event: &Event) -> Result<(), PublishError> {
-    publish_as(client, event, &event.id).await
+pub(crate) async fn publish(
+    client: &Client,
+    event: &Event,
+    trace: &TraceContext,
+) -> Result<(), PublishError> {
+    publish_in(client, event, &event.id, trace).await
 }
 
 /// Stores an event under a message id that others may use for the same event.
@@ -35,6 +41,17 @@ pub(crate) async fn publish_as(
     event: &Event,
     message_id: &str,
 ) -> Result<(), PublishError> {
+    publish_in(client, event, message_id, &TraceContext::default()).await
+}
+
+async fn publish_in(
+    client: &Client,
+    event: &Event,
+    message_id: &str,
+    trace: &TraceContext,
+) -> Result<(), PublishError> {
+    let subject = client.namespace().event(&event.source, &event.name);
+    let publishing = Publishing::event(client, &subject, event, trace);
     let body = Format::default()
         .encode(event)
         .map_err(|error| PublishError::Invalid {
@@ -43,7 +60,7 @@ pub(crate) async fn publish_as(
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", message_id);
     headers.insert("Content-Type", Format::default().content_type());
-    let subject = client.namespace().event(&event.source, &event.name);
+    publishing.headers_of(trace).inject(&mut headers);
     let deadline = Instant::now() + client.default_timeout().min(Duration::from_secs(90));
     let body = payload::check_in(client, &event.id, body, &mut headers)
         .await
@@ -61,13 +78,16 @@ pub(crate) async fn publish_as(
         headers,
         body,
     };
+    publishing.sends(&outgoing);
     let mut denials = client.denials().listen();
     let stored = tokio::select! {
         stored = store::store(client.nats(), &outgoing, deadline) => stored,
         () = denials.refused(&outgoing.subject) => {
+            publishing.refused();
             return Err(PublishError::PermissionDenied { subject: outgoing.subject.clone() });
         }
     };
+    publishing.stored(&stored);
     stored.map(drop).map_err(|error| match error {
         StoreError::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
         other => PublishError::Transport {
@@ -207,18 +227,36 @@ struct Receiving {
 
 impl Receiving {
     async fn receive(&self, delivered: Delivered) {
+        let processing = Processing::event(&Arrival {
+            client: &self.client,
+            message: &delivered.message,
+            deliveries: delivered.info.deliveries,
+        });
+        let span = processing.span().clone();
+        self.take_through(delivered, processing)
+            .instrument(span)
+            .await;
+    }
+
+    async fn take_through(&self, delivered: Delivered, processing: Processing) {
         let Delivered {
             message,
             info,
             lease,
         } = delivered;
         let outcome = match self.read(&message).await {
-            Ok(event) => self.handle(&message, event, &info, &lease).await,
+            Ok(event) => self.handle(&processing, event, &info, &lease).await,
             Err(error) => Some(Err(error)),
         };
         match outcome {
-            Some(Ok(())) => lease.acknowledge().await,
-            Some(Err(error)) => self.fail(&message, &info, lease, error).await,
+            Some(Ok(())) => {
+                processing.ends(Ending::Ok);
+                lease.acknowledge().await;
+            }
+            Some(Err(error)) => {
+                processing.fails(Ending::Error, &error.code);
+                self.fail(&message, &info, lease, error).await;
+            }
             // Left to whoever has it now.
             None => {}
         }
@@ -239,17 +277,18 @@ impl Receiving {
 
     async fn handle(
         &self,
-        message: &Message,
+        processing: &Processing,
         event: Event,
         info: &DeliveryInfo,
         lease: &Lease,
     ) -> Option<Result<(), McpError>> {
+        processing.reads_event(&event);
         let cancelled = CancellationToken::new();
         let delivery = EventDelivery {
             event: Arc::new(event),
             delivery: info.deliveries,
             cancelled: cancelled.clone(),
-            trace: TraceContext::extract(message.headers.as_ref()),
+            trace: processing.trace().clone(),
         };
         let handling = async { self.handler.call(delivery).await };
         tokio::select! {

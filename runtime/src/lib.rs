@@ -11,10 +11,12 @@
 //! - [`persistence`] finds what is stored, and keeps what cannot be sent now.
 //! - [`DeadLetters`] are what could not be handled.
 //! - [`transport`] is what services beside agents stand on, such as the workflow engine.
+//! - [`telemetry`] is what all of this tells about itself: spans and figures.
 //! - [`topology`] creates or checks the streams and buckets on the server.
 //!
 //! What is on the wire is described in `PROTOCOL.md`, how the crates fit together in `ARCHITECTURE.md`.
 
+mod action;
 mod cancel;
 mod client;
 mod clock;
@@ -37,12 +39,14 @@ mod send;
 mod store;
 mod submit;
 mod targets;
+pub mod telemetry;
 pub mod topology;
 mod trace;
 pub mod transport;
 
+pub use action::Action;
 pub use client::Client;
-pub use config::{Config, ConfigError, DEFAULT_URL, Setup, env_duration, env_parsed};
+pub use config::{Config, ConfigError, DEFAULT_URL, Setup, env_duration, env_parsed, env_size};
 pub use dead_letters::{
     DeadLetter, DeadLetterError, DeadLetterFilter, DeadLetters, Edits, OpenedLetter, RedriveReport,
     Redriven,
@@ -50,7 +54,7 @@ pub use dead_letters::{
 pub use error::{ConnectError, PublishError, ReceiveError, SendError};
 pub use events::{EventDelivery, EventHandler, EventSubscription, EventSubscriptionConfig};
 pub use message::{
-    CODES, Category, CodeInfo, Command, DecodeError, EncodeError, Event, Format, InvalidName,
+    CODES, CarriedError, Category, CodeInfo, Command, DecodeError, EncodeError, Event, Format, InvalidName,
     InvalidPriority, Kind, Load, McpError, Name, Namespace, PROTOCOL_VERSION, Priority, Progress,
     Raw, Recovery, Reply, ReplyKind, RetryPolicy, Severity, Status, Token, code,
 };
@@ -58,6 +62,7 @@ pub use outcome::{OutcomeRecord, OutcomeState};
 pub use presence::{ActionInfo, InstanceState, PresenceRecord};
 pub use receive::{CommandHandler, Invocation, Worker, WorkerConfig};
 pub use send::SendCommand;
+pub use targets::{BreakerScope, BreakerStatus};
 pub use submit::{SubmitCommand, Submitted};
 pub use trace::TraceContext;
 

@@ -15,7 +15,7 @@ mod subject;
 pub use catalogue::{CODES, CodeInfo};
 pub use codec::{DecodeError, EncodeError, Format};
 pub use command::{Command, Kind, RetryPolicy};
-pub use error::{Category, McpError, Recovery, Severity, code};
+pub use error::{CarriedError, Category, McpError, Recovery, Severity, code};
 pub use event::Event;
 pub use name::{InvalidName, Name, Token};
 pub use raw::Raw;

@@ -20,6 +20,7 @@ use crate::{
     message::{Load, Name, Token},
     receive::{LoadMeter, WorkerConfig},
     store::{self, Outgoing, StoreError},
+    targets::BreakerStatus,
 };
 
 pub(crate) use notices::watch;
@@ -29,6 +30,9 @@ const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A record lives for this many intervals: two may be lost before the instance counts as gone.
 const LIFETIME_INTERVALS: u32 = 3;
+
+/// Changes of breakers within this time are told by one record.
+const GATHERED: Duration = Duration::from_millis(200);
 
 /// What an instance is doing as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +84,9 @@ pub struct PresenceRecord {
     /// How busy it is.
     #[serde(default)]
     pub load: Load,
+    /// Its circuit breakers, at most 64: those that are not closed, and those with calls in their window.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakers: Vec<BreakerStatus>,
 }
 
 /// Writes the record until told to leave.
@@ -131,8 +138,9 @@ impl Presence {
                     .into_iter()
                     .map(|name| ActionInfo { name })
                     .collect(),
-                definitions: Vec::new(),
+                definitions: config.definitions.clone(),
                 load: Load::default(),
+                breakers: Vec::new(),
             },
         };
         let mut echoes = client
@@ -202,13 +210,16 @@ impl Drop for Presence {
 impl Heart {
     async fn run(mut self, mut changes: watch::Receiver<InstanceState>) {
         let mut connections = self.client.connections();
+        let mut breakers = self.client.targets().breaker_changes();
         loop {
             let pause = self.interval.mul_f64(rand::rng().random_range(0.9..=1.1));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 Ok(()) = connections.changed() => self.restore().await,
+                Ok(()) = breakers.changed() => tokio::time::sleep(GATHERED).await,
                 changed = changes.changed() => if changed.is_err() { return },
             }
+            breakers.mark_unchanged();
             self.record.state = *changes.borrow_and_update();
             if let Err(error) = self.beat(self.interval).await {
                 tracing::warn!(%error, "the presence record could not be written");
@@ -227,6 +238,7 @@ impl Heart {
     async fn beat(&mut self, within: Duration) -> Result<(), StoreError> {
         self.record.seq += 1;
         self.record.load = self.load.load();
+        self.record.breakers = self.client.targets().breakers_to_publish();
         let full = self.record.load.in_flight >= self.record.load.capacity;
         let mut record = self.record.clone();
         if record.state == InstanceState::Ready && full {

@@ -6,6 +6,7 @@ mod again;
 mod bulkhead;
 mod cancellations;
 mod consume;
+mod control;
 mod delivery;
 mod execute;
 mod inbound;
@@ -36,6 +37,7 @@ use crate::{
     message::{McpError, Name, Raw, Token},
     outcome::Outcomes,
     presence::{self, Presence},
+    telemetry::{self, Health, Pulse},
     topology,
 };
 
@@ -88,8 +90,13 @@ pub struct WorkerConfig {
     pub version: String,
     /// Handlers that may run at once, at least 1 (default 64).
     pub capacity: u32,
+    /// Bytes of message bodies held at once, whether in the message or claimed by it (default 64 MiB). One that is larger
+    /// is taken when nothing else runs.
+    pub capacity_bytes: u64,
     /// Between two presence records (default 5 s).
     pub heartbeat_interval: Duration,
+    /// The workflow definitions that it runs, as its presence record shows them.
+    pub definitions: Vec<serde_json::Value>,
 }
 
 impl WorkerConfig {
@@ -101,7 +108,9 @@ impl WorkerConfig {
             instance: Token::random(),
             version: "0.0.0".to_owned(),
             capacity: 64,
+            capacity_bytes: 64 * 1024 * 1024,
             heartbeat_interval: Duration::from_secs(5),
+            definitions: Vec::new(),
         }
     }
 }
@@ -117,6 +126,8 @@ pub(crate) struct Shared {
     outcomes: Outcomes,
     bulkheads: Bulkheads,
     held_back: HeldBack,
+    /// Of the intake.
+    pulse: Arc<Pulse>,
     myself: Weak<Shared>,
     /// Fires when the grace of a drain is over: whatever still runs is left to others.
     abandon: CancellationToken,
@@ -162,6 +173,7 @@ impl Worker {
         // The first record also tells the offset of the server's clock, by which deadlines are judged.
         let presence =
             Presence::announce(&client, &config, handler.actions(), Arc::clone(&load)).await?;
+        telemetry::watch_load(&config.agent, &load);
         let stop = CancellationToken::new();
         let heartbeat_interval = config.heartbeat_interval;
         let bulkheads = Bulkheads::of(&*handler);
@@ -175,6 +187,7 @@ impl Worker {
             outcomes: Outcomes::new(&client),
             bulkheads,
             held_back: HeldBack::default(),
+            pulse: Arc::default(),
             myself: Weak::clone(myself),
             abandon: CancellationToken::new(),
         });
@@ -185,7 +198,7 @@ impl Worker {
         let receiving = intake::Intake::new(
             Arc::clone(&shared),
             leases.clone(),
-            config.capacity.max(1),
+            slots::Slots::new(config.capacity.max(1), config.capacity_bytes.max(1)),
             drain.clone(),
             drain_tx,
         )
@@ -234,6 +247,13 @@ impl Worker {
 
     pub(crate) fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// Whether it can be given work, for probes from outside.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let pulse = Arc::clone(&self.shared.pulse);
+        Health::new(self.shared.client.clone(), pulse, self.drain.clone())
     }
 
     /// Waits until somebody asks for a drain by the control verb.

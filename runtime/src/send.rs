@@ -10,6 +10,7 @@ use std::{future::IntoFuture, marker::PhantomData, pin::Pin, sync::Arc, time::Du
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
+use tracing::{Instrument, Span};
 
 use crate::{
     cancel::CancelOnDrop,
@@ -18,6 +19,8 @@ use crate::{
     message::{Command, DecodeError, McpError, Name, Priority, Progress, Raw, Recovery, Reply},
     persistence::{Durability, MessageKind},
     resilience::{Advice, Checked, Decision, RetryConfig, RetryState},
+    targets::Sending,
+    telemetry,
     trace::TraceContext,
 };
 
@@ -204,8 +207,19 @@ impl<R> SendCommand<R> {
         self.attempts().await.0
     }
 
-    /// Makes attempts until one succeeds or no other is allowed; tells how many there were.
+    /// All attempts, in one span; tells how many there were.
     async fn attempts(self) -> (Result<Reply, SendError>, u32) {
+        let span = match &self.command {
+            Ok(command) => telemetry::sending(command, &self.trace),
+            Err(_) => Span::none(),
+        };
+        let ended = self.until_settled().instrument(span.clone()).await;
+        telemetry::sent(&span, &ended.0);
+        ended
+    }
+
+    /// Makes attempts until one succeeds or no other is allowed.
+    async fn until_settled(self) -> (Result<Reply, SendError>, u32) {
         let mut command = match self.command {
             Ok(command) => command,
             Err(error) => return (Err(error), 0),
@@ -262,7 +276,12 @@ impl<R> SendCommand<R> {
                 trace: &self.trace,
                 not_instance: not_instance.as_deref(),
             };
-            let outcome = match target.admit(priority, attempt_deadline).await {
+            let sending = Sending {
+                source: self.client.name().clone(),
+                action: attempt.command.action.clone(),
+                priority,
+            };
+            let outcome = match target.admit(sending, attempt_deadline).await {
                 Ok(pass) => {
                     let outcome = attempt.make(&expectation).await;
                     pass.record(&outcome);
@@ -281,6 +300,8 @@ impl<R> SendCommand<R> {
             match retry.after_failure(failure.advice, &target.budget, Instant::now().into_std()) {
                 Decision::RetryAfter(delay) => {
                     tracing::debug!(target = %command.target, action = %command.action, attempt = command.attempt, ?delay, "send failed, retrying");
+                    let (agent, action) = (command.target.as_str(), command.action.as_str());
+                    telemetry::retried(agent, action, "requester");
                     not_instance = failure.not_instance;
                     if !is_refusal(&outcome) {
                         last_real = Some(outcome);

@@ -4,6 +4,7 @@ use std::{future::IntoFuture, pin::Pin, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
+use tracing::{Instrument, Span};
 
 use crate::{
     client::Client,
@@ -14,6 +15,7 @@ use crate::{
     resilience::{Checked, RetryConfig},
     send::{LONGEST_PUBLISH, compose, millis, outgoing, store_error},
     store::{self, Outgoing, StoreError},
+    telemetry::{self, Publishing},
     trace::TraceContext,
 };
 
@@ -112,6 +114,16 @@ impl SubmitCommand {
     }
 
     async fn submit(self) -> Result<Submitted, SendError> {
+        let span = match &self.command {
+            Ok(command) => telemetry::submitting(command, &self.trace),
+            Err(_) => Span::none(),
+        };
+        let handed_over = self.hand_over().instrument(span.clone()).await;
+        telemetry::submitted(&span, &handed_over);
+        handed_over
+    }
+
+    async fn hand_over(self) -> Result<Submitted, SendError> {
         let Self {
             client,
             command,
@@ -133,19 +145,32 @@ impl SubmitCommand {
             client
                 .namespace()
                 .command(&command.target, command.priority, &command.action);
+        let publishing = Publishing::command(&client, &subject, &command, true);
+        let trace = publishing.headers_of(&trace);
         let outgoing = outgoing(&client, subject, &command, &trace).await?;
+        publishing.sends(&outgoing);
         let deadline = Instant::now() + timeout.min(LONGEST_PUBLISH);
         let spools = client
             .durability()
             .spools(MessageKind::Command, command.priority);
         let mut denials = client.denials().listen();
         let storing = async {
+            let publishing = publishing;
             match client.outbox().filter(|_| spools) {
                 Some(outbox) => {
-                    store_or_spool(&client, outbox, &command.id, &outgoing, deadline).await
+                    store_or_spool(
+                        &client,
+                        outbox,
+                        &command.id,
+                        &outgoing,
+                        publishing,
+                        deadline,
+                    )
+                    .await
                 }
                 None => {
                     let stored = store::store(client.nats(), &outgoing, deadline).await;
+                    publishing.stored(&stored);
                     stored.map(drop).map_err(store_error)
                 }
             }
@@ -181,18 +206,25 @@ async fn store_or_spool(
     outbox: &Outbox,
     id: &str,
     outgoing: &Outgoing,
+    publishing: Publishing,
     deadline: Instant,
 ) -> Result<(), SendError> {
     if client.is_connected() {
         match store::store(client.nats(), outgoing, deadline).await {
-            Ok(_) => return Ok(()),
             Err(StoreError::Unavailable { reason }) => {
                 tracing::debug!(reason, "spooling a command")
             }
-            Err(error) => return Err(store_error(error)),
+            stored => {
+                publishing.stored(&stored);
+                return stored.map(drop).map_err(store_error);
+            }
         }
     }
     let spooled = outbox.spool(Envelope::of_outgoing(id, outgoing)).await;
+    match spooled.is_ok() {
+        true => publishing.spooled(),
+        false => publishing.refused(),
+    }
     spooled.map(drop).map_err(|error| SendError::Transport {
         reason: error.to_string(),
     })

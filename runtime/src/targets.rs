@@ -1,21 +1,37 @@
 //! What a client remembers of each agent that it sends to: the state of the policies, by target.
 
+mod breakers;
+mod changes;
+mod status;
+
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use crate::{
     error::SendError,
     message::{Load, McpError, Name, Priority, Reply, code},
     resilience::{
-        BreakerConfig, Checked, CircuitBreaker, InvalidConfig, LimiterConfig, LoadReport, Outcome,
-        Permit, RateLimiter, Refusal, RefusalReason, RetryBudget, Signal,
+        BreakerConfig, Checked, InvalidConfig, LimiterConfig, LoadReport, Outcome, RateLimiter,
+        Refusal, RefusalReason, RetryBudget, Signal,
     },
+    telemetry,
 };
+
+use breakers::{Breakers, MOST_ACTIONS, Permits};
+use changes::{BreakerChange, Changes};
+
+pub use breakers::BreakerScope;
+pub use status::BreakerStatus;
+
+pub(crate) use changes::Unpublished;
 
 /// Targets remembered; a program that sends to more forgets all and begins anew with them.
 const MOST_TARGETS: usize = 4_096;
@@ -24,15 +40,18 @@ const MOST_TARGETS: usize = 4_096;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Protection {
     pub(crate) breaker: Checked<BreakerConfig>,
+    pub(crate) scope: BreakerScope,
     pub(crate) limiter: Checked<LimiterConfig>,
 }
 
 impl Protection {
     pub(crate) fn new(
         breaker: BreakerConfig,
+        scope: BreakerScope,
         limiter: LimiterConfig,
     ) -> Result<Self, InvalidConfig> {
         Ok(Self {
+            scope,
             breaker: Checked::new(breaker)?,
             limiter: Checked::new(limiter)?,
         })
@@ -43,46 +62,70 @@ impl Protection {
 pub(crate) struct Target {
     name: Name,
     pub(crate) budget: RetryBudget,
-    breaker: CircuitBreaker,
+    breakers: Breakers,
     limiter: RateLimiter,
+    changes: Changes,
+}
+
+/// What is about to be sent, as far as the policies are concerned.
+#[derive(Debug, Clone)]
+pub(crate) struct Sending {
+    pub(crate) source: Name,
+    pub(crate) action: Name,
+    pub(crate) priority: Priority,
 }
 
 /// The right to make one attempt; dropped without a record it gives its place back.
 pub(crate) struct Pass<'a> {
     target: &'a Target,
-    permit: Permit,
-    priority: Priority,
+    permits: Permits,
+    sending: Sending,
     began: Instant,
 }
 
 impl Target {
-    fn new(name: &Name, protection: Protection) -> Self {
+    fn new(name: &Name, protection: Protection, places: &Arc<Semaphore>, changes: &Changes) -> Self {
         Self {
             name: name.clone(),
             budget: RetryBudget::default(),
-            breaker: CircuitBreaker::new(protection.breaker),
+            breakers: Breakers::new(protection.scope, protection.breaker, Arc::clone(places)),
             limiter: RateLimiter::new(protection.limiter),
+            changes: changes.clone(),
         }
     }
 
     /// Asks the breaker, then waits for the limiter: a dead target does not fill the queue.
     pub(crate) async fn admit(
         &self,
-        priority: Priority,
+        sending: Sending,
         deadline: Instant,
     ) -> Result<Pass<'_>, SendError> {
-        let admitted = self.breaker.admit(Instant::now().into_std());
-        self.note_transitions();
-        let permit = admitted.map_err(|refusal| self.refused(refusal))?;
+        let priority = sending.priority;
+        let admitted = self
+            .breakers
+            .admit(&sending.action, Instant::now().into_std());
+        self.note_transitions(&sending.source, Some(&sending.action));
+        telemetry::breaker_seen(|| {
+            let now = Instant::now().into_std();
+            self.breakers.state(&sending.action, now)
+        });
+        let permits = admitted.map_err(|refusal| self.refused(refusal))?;
+        let asked = Instant::now();
         let waited = self
             .limiter
             .acquire(priority, Some(deadline.into_std()))
             .await;
+        telemetry::limiter_waited(
+            self.name.as_str(),
+            priority,
+            waited.is_ok(),
+            asked.elapsed(),
+        );
         waited.map_err(|refusal| self.refused(refusal))?;
         Ok(Pass {
             target: self,
-            permit,
-            priority,
+            permits,
+            sending,
             began: Instant::now(),
         })
     }
@@ -95,6 +138,7 @@ impl Target {
                 SendError::CircuitOpen {
                     target,
                     retry_after,
+                    forced: refusal.reason == RefusalReason::ForcedOpen,
                 }
             }
             _ => SendError::RateLimited {
@@ -104,12 +148,21 @@ impl Target {
         }
     }
 
-    fn note_transitions(&self) {
-        for change in self.breaker.take_transitions() {
+    /// The one place where a change of a breaker is told: to the figures, to the log, and as an event.
+    fn note_transitions(&self, source: &Name, action: Option<&Name>) {
+        for (action, change) in self.breakers.take_transitions(action) {
+            telemetry::breaker_changed(&self.name, action.as_ref(), change.to);
             tracing::warn!(
-                target_agent = %self.name, from = %change.from, to = %change.to, cause = %change.cause,
+                target_agent = %self.name, action = action.as_ref().map(tracing::field::display),
+                from = %change.from, to = %change.to, cause = %change.cause,
                 "a circuit breaker changed its state"
             );
+            self.changes.tell(BreakerChange {
+                source: source.clone(),
+                target: self.name.clone(),
+                action,
+                transition: change,
+            });
         }
     }
 }
@@ -119,17 +172,18 @@ impl Pass<'_> {
     pub(crate) fn record(self, outcome: &Result<Reply, SendError>) {
         let Self {
             target,
-            permit,
-            priority,
+            permits,
+            sending,
             began,
         } = self;
         let now = Instant::now();
         let took = now.duration_since(began);
         let now = now.into_std();
-        permit.record(breaker_outcome(outcome), took, now);
-        target.note_transitions();
+        permits.record(breaker_outcome(outcome), took, now);
+        target.note_transitions(&sending.source, Some(&sending.action));
         if let Some(signal) = signal(outcome) {
-            target.limiter.observe(priority, signal, took, now);
+            target.limiter.observe(sending.priority, signal, took, now);
+            telemetry::limiter_rate(target.name.as_str(), || target.limiter.snapshot(now));
         }
         let Ok(reply) = outcome else { return };
         if let Some(load) = &reply.load {
@@ -194,27 +248,108 @@ impl From<&Load> for LoadReport {
 /// All targets of a client.
 pub(crate) struct Targets {
     protection: Protection,
+    /// For the breakers of actions.
+    places: Arc<Semaphore>,
+    changes: Changes,
     by_name: Mutex<HashMap<Name, Arc<Target>>>,
 }
 
 impl Targets {
-    pub(crate) fn new(protection: Protection) -> Self {
-        Self {
+    /// No targets yet, and what is to be published of their breakers.
+    pub(crate) fn new(protection: Protection) -> (Self, Unpublished) {
+        let (changes, unpublished) = Changes::new();
+        let targets = Self {
             protection,
+            places: Arc::new(Semaphore::new(MOST_ACTIONS)),
+            changes,
             by_name: Mutex::default(),
-        }
+        };
+        (targets, unpublished)
     }
 
     pub(crate) fn of(&self, name: &Name) -> Arc<Target> {
-        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_name = self.lock();
         if let Some(target) = by_name.get(name) {
             return Arc::clone(target);
         }
         if by_name.len() >= MOST_TARGETS {
             by_name.clear();
         }
-        let target = Arc::new(Target::new(name, self.protection));
+        let target = Target::new(name, self.protection, &self.places, &self.changes);
+        let target = Arc::new(target);
         by_name.insert(name.clone(), Arc::clone(&target));
         target
+    }
+
+    /// Takes in the load that an instance published, where anything is sent to its agent at all.
+    pub(crate) fn observe_load(&self, agent: &Name, load: impl FnOnce() -> Option<Load>) {
+        let target = self.lock().get(agent).cloned();
+        if let Some(target) = target
+            && let Some(load) = load()
+        {
+            let now = Instant::now().into_std();
+            target.limiter.observe_load((&load).into(), now);
+        }
+    }
+
+    /// All breakers.
+    pub(crate) fn breakers(&self) -> Vec<BreakerStatus> {
+        let now = Instant::now().into_std();
+        let targets: Vec<_> = self.lock().values().cloned().collect();
+        let mut all = Vec::new();
+        for target in targets {
+            for (action, snapshot) in target.breakers.snapshots(now) {
+                all.push(BreakerStatus::new(&target.name, action.as_ref(), &snapshot));
+            }
+        }
+        all.sort_by(|a, b| (&a.target, &a.action).cmp(&(&b.target, &b.action)));
+        all
+    }
+
+    /// Those that are worth telling others.
+    pub(crate) fn breakers_to_publish(&self) -> Vec<BreakerStatus> {
+        status::to_publish(self.breakers())
+    }
+
+    /// Counts the changes of all breakers.
+    pub(crate) fn breaker_changes(&self) -> watch::Receiver<u64> {
+        self.changes.watch()
+    }
+
+    /// Opens a breaker by hand; tells whether there is room for it.
+    pub(crate) fn force_open(
+        &self,
+        source: &Name,
+        target: &Name,
+        action: Option<&Name>,
+        time: Option<Duration>,
+    ) -> bool {
+        let target = self.of(target);
+        let opened = target
+            .breakers
+            .force_open(action, time, Instant::now().into_std());
+        target.note_transitions(source, action);
+        opened
+    }
+
+    /// Closes a breaker by hand, or all of a target.
+    pub(crate) fn reset_breaker(&self, source: &Name, target: &Name, action: Option<&Name>) {
+        let known = self.lock().get(target).cloned();
+        let Some(target) = known else { return };
+        target.breakers.reset(action, Instant::now().into_std());
+        match action {
+            Some(action) => target.note_transitions(source, Some(action)),
+            None => {
+                target.note_transitions(source, None);
+                let actions = target.breakers.actions();
+                actions
+                    .iter()
+                    .for_each(|action| target.note_transitions(source, Some(action)));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Arc<Target>>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

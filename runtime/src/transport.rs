@@ -5,7 +5,10 @@
 //! acknowledged counts as not stored, and publishing it again is safe because it carries a message id
 //! or an expected revision.
 
+mod alive;
+mod answers;
 mod bucket;
+mod scan;
 
 use std::time::Duration;
 
@@ -28,7 +31,10 @@ pub use crate::{
     receive::{Consumption, Delivered, DeliveryInfo, Lease},
     store::StoreError,
 };
+pub use alive::instances;
+pub use answers::{ExpectedAnswer, expect_answer};
 pub use bucket::{Bucket, Entry, WriteError};
+pub use scan::scan;
 
 /// Publishes into a stream, again and again within the time given, until the server says that it is stored. The
 /// headers must make publishing again safe: by `Nats-Msg-Id`, or by an expected sequence.

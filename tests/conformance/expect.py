@@ -5,6 +5,7 @@ import re
 import time
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 INSTANCE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 CODE = re.compile(r"[A-Z][A-Z0-9_]*")
 CATEGORIES = ("TEMPORARY", "PERMANENT")
@@ -21,7 +22,7 @@ def is_number(value):
 
 
 def shape(command, frame):
-    """The fields every reply frame has."""
+    """The fields every reply frame has. A workflow task names no agent as its target, so whichever ran it is the source."""
     assert frame.codec == command.codec, f"reply is {frame.codec}, its command {command.codec}"
     assert frame.subject == command.fields["reply_to"], frame.subject
     fields = frame.fields
@@ -30,7 +31,8 @@ def shape(command, frame):
     assert UUID7.fullmatch(str(fields.get("id"))), f"id {fields.get('id')!r} is no UUIDv7"
     assert fields["id"] != command.id, "the frame's id is that of the command"
     assert fields.get("command_id") == command.id, f"command_id is {fields.get('command_id')!r}"
-    assert fields.get("source") == command.fields["target"], f"source is {fields.get('source')!r}"
+    assert NAME.fullmatch(str(fields.get("source"))), f"source is {fields.get('source')!r}"
+    assert fields["source"] == command.fields.get("target", fields["source"]), f"source is {fields['source']!r}"
     assert INSTANCE.fullmatch(str(fields.get("instance"))), f"instance is {fields.get('instance')!r}"
     assert is_int(fields.get("attempt")) and fields["attempt"] >= 1, f"attempt is {fields.get('attempt')!r}"
     return fields
@@ -86,8 +88,9 @@ def invalid(command, frame):
 
 def dead_letter(letter, command, reason, namespace, *, body=None):
     """The autopsy headers, and the original kept byte for byte."""
-    agent = command.subject.removeprefix(f"{namespace}.cmd.").split(".")[0]
-    assert letter.subject.startswith(f"{namespace}.dead.{agent}."), f"subject is {letter.subject}"
+    kind, name = command.subject.removeprefix(f"{namespace}.").split(".")[:2]
+    under = {"cmd": f"{name}.", "wf": f"workflow.{name}"}[kind]
+    assert letter.subject.startswith(f"{namespace}.dead.{under}"), f"subject is {letter.subject}"
     headers = letter.headers
     assert headers.get("Mcp-Dead-Reason") == reason, f"Mcp-Dead-Reason is {headers.get('Mcp-Dead-Reason')!r}"
     original_subject = headers.get("Mcp-Original-Subject")

@@ -48,25 +48,25 @@ class ServerView:
         headers = {name: value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
         return Stored(message["subject"], message["seq"], headers, base64.b64decode(message.get("data", "")))
 
-    async def queued(self, seq):
-        """The command with this sequence, or None once the work queue has let it go."""
-        return await self.stored(f"{self.ns}_commands", seq=seq)
+    async def queued(self, seq, queue="commands"):
+        """The message with this sequence, or None once the work queue has let it go."""
+        return await self.stored(f"{self.ns}_{queue}", seq=seq)
 
-    async def gone(self, seq, timeout=8.0):
+    async def gone(self, seq, timeout=8.0, queue="commands"):
         """Waits until the work queue has let go of a message."""
-        await self._until(lambda: self._is_gone(seq), timeout, f"message {seq} is still in {self.ns}_commands")
+        await self.until(lambda: self._is_gone(seq, queue), timeout, f"message {seq} is still in {self.ns}_{queue}")
 
-    async def _is_gone(self, seq):
-        return await self.queued(seq) is None
+    async def _is_gone(self, seq, queue):
+        return await self.queued(seq, queue) is None
 
-    async def dead_letter(self, seq, timeout=8.0):
-        """Waits for the dead letter of the command stored with this sequence."""
-        key = f"dead.{self.ns}_commands.{seq}"
-        await self._until(lambda: self._dead_holds(key), timeout, f"no dead letter with Nats-Msg-Id {key}")
+    async def dead_letter(self, seq, timeout=8.0, queue="commands"):
+        """Waits for the dead letter of the message stored in a work queue with this sequence."""
+        key = f"dead.{self.ns}_{queue}.{seq}"
+        await self.until(lambda: self._dead_holds(key), timeout, f"no dead letter with Nats-Msg-Id {key}")
         return self._dead[key]
 
-    async def has_dead_letter(self, seq):
-        return await self._dead_holds(f"dead.{self.ns}_commands.{seq}")
+    async def has_dead_letter(self, seq, queue="commands"):
+        return await self._dead_holds(f"dead.{self.ns}_{queue}.{seq}")
 
     async def _dead_holds(self, key):
         last = (await self.stream_info("dead_letters"))["state"]["last_seq"]
@@ -81,8 +81,16 @@ class ServerView:
         """The last entry of a bucket's key, or None."""
         return await self.stored(f"KV_{self.ns}_{bucket}", last_by_subj=f"$KV.{self.ns}_{bucket}.{key}")
 
+    async def revisions(self, bucket, keys):
+        """How many revisions a bucket keeps of each of the keys that a filter names."""
+        root = f"$KV.{self.ns}_{bucket}."
+        info = await self.stream_info(bucket, {"subjects_filter": root + keys}, prefix="KV_")
+        assert "error" not in info, f"{bucket}: {info['error'].get('description')}"
+        counts = info["state"].get("subjects") or {}
+        return {subject.removeprefix(root): count for subject, count in counts.items()}
+
     @staticmethod
-    async def _until(condition, timeout, otherwise):
+    async def until(condition, timeout, otherwise):
         end = time.monotonic() + timeout
         while not await condition():
             assert time.monotonic() < end, f"{otherwise} after {timeout} s"

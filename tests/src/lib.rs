@@ -4,9 +4,13 @@
 //! terminated or killed, [`eventually`] waits for a condition. Servers come from the SDK's `TestBroker`.
 
 mod binary;
+mod otlp;
+mod overload;
 mod process;
 mod wait;
 
 pub use binary::{mcpctl, nats_server, workspace};
+pub use otlp::{OtlpSink, SeenMetric, SeenSpan};
+pub use overload::{LaneReport, Overload, Report, Running};
 pub use process::{Finished, Process, run, run_in, spawn, spawn_probe};
 pub use wait::{PATIENCE, eventually, instances, present};

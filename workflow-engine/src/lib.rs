@@ -1,1 +1,26 @@
-//! (skeleton)
+//! Durable state-machine workflows on NATS JetStream.
+
+mod checkpoint;
+mod context;
+mod core;
+mod definition;
+mod effect;
+mod engine;
+mod failpoint;
+mod graph;
+mod record;
+mod run;
+mod shape;
+mod store;
+mod task;
+mod transition;
+mod workflows;
+
+pub use checkpoint::WorkflowCheckpoint;
+pub use context::WorkflowContext;
+pub use definition::{DefinitionError, Workflow, WorkflowState};
+pub use engine::{Definitions, Engine, EngineConfig, EngineError};
+pub use record::{Driver, HistoryEntry, Signal, WorkflowRecord, WorkflowStatus};
+pub use shape::{StateKind, StateRetry, StateShape, WorkflowEvents, WorkflowShape};
+pub use transition::WorkflowTransitionResult;
+pub use workflows::{ControlWorkflow, CreateWorkflow, WorkflowError, WorkflowFilter, Workflows};

@@ -87,8 +87,13 @@ pub(crate) enum Command {
     /// Publishes events, or shows them as they come
     #[command(subcommand)]
     Events(commands::events::EventsCommand),
+    /// Starts, watches and steers workflows: durable state machines
+    #[command(subcommand)]
+    Workflow(commands::workflow::WorkflowCommand),
     /// Lists the agents that are running
     Agents(commands::agents::AgentsArgs),
+    /// Shows the circuit breakers of the running agents, and opens or closes them by hand
+    Breakers(commands::breakers::BreakersArgs),
     /// Makes a short video with a team of agents, on a server of its own
     Demo(commands::demo::DemoArgs),
     /// Writes a new project with one agent, ready to run

@@ -1,6 +1,7 @@
 //! One module per command: its arguments and what it does.
 
 pub(crate) mod agents;
+pub(crate) mod breakers;
 pub(crate) mod cancel;
 pub(crate) mod dead;
 pub(crate) mod demo;
@@ -13,3 +14,4 @@ pub(crate) mod new;
 pub(crate) mod outcome;
 pub(crate) mod send;
 pub(crate) mod setup;
+pub(crate) mod workflow;

@@ -6,6 +6,8 @@ use std::{error::Error, io, process::ExitCode};
 
 use serde_json::{Value, json};
 
+use crate::output;
+
 /// The exit codes, which scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -25,6 +27,8 @@ pub(crate) struct Failure {
     remedy: Option<String>,
     /// The document for `--json`, where it is not made of the sentence.
     document: Option<Value>,
+    /// The command prints one document a line.
+    one_line: bool,
 }
 
 impl Failure {
@@ -54,6 +58,7 @@ impl Failure {
             message,
             remedy: None,
             document: None,
+            one_line: false,
         }
     }
 
@@ -66,6 +71,12 @@ impl Failure {
     /// Replaces what `--json` prints.
     pub(crate) fn document(mut self, document: Value) -> Self {
         self.document = Some(document);
+        self
+    }
+
+    /// For a command whose output is one document a line.
+    pub(crate) fn in_one_line(mut self) -> Self {
+        self.one_line = true;
         self
     }
 
@@ -87,6 +98,14 @@ impl Failure {
             };
             json!({ "error": { "code": code, "message": self.message, "remedy": self.remedy } })
         })
+    }
+
+    /// Prints the document for `--json`.
+    pub(crate) fn print_json(&self) {
+        match self.one_line {
+            true => output::line(self.to_json().to_string()),
+            false => output::json(&self.to_json()),
+        }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {

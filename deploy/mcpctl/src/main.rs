@@ -18,6 +18,7 @@ mod streams;
 use std::process::ExitCode;
 
 use clap::{Parser, error::ErrorKind};
+use mcp_agent_sdk::Telemetry;
 use serde_json::json;
 
 use cli::{Cli, Command};
@@ -29,15 +30,29 @@ async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return misuse(&error),
     };
-    // A tool that prints results has no log of its own, unless it is asked for.
-    if std::env::var_os("MCP_LOG").is_some() {
-        mcp_agent_sdk::init_logging();
-    }
     let json = cli.global.json;
-    match run(cli).await {
+    let telemetry = telemetry(&cli.command).map(Telemetry::start);
+    let ended = run(cli).await;
+    if let Some(telemetry) = telemetry {
+        telemetry.shutdown().await;
+    }
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure, json),
     }
+}
+
+/// How this tool is observed. The probe is an agent, and sees to it itself.
+fn telemetry(command: &Command) -> Option<Telemetry> {
+    let telemetry = match command {
+        Command::Probe(_) => return None,
+        _ => Telemetry::of("mcpctl"),
+    };
+    // A tool that prints results has no log of its own, unless it is asked for.
+    Some(match std::env::var_os("MCP_LOG") {
+        Some(_) => telemetry,
+        None => telemetry.without_log_lines(),
+    })
 }
 
 // Boxed, because the largest command would otherwise be the size of them all.
@@ -55,7 +70,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Messages(command) => Box::pin(commands::messages::run(command, global)).await,
         Command::Dead(command) => Box::pin(commands::dead::run(command, global)).await,
         Command::Events(command) => Box::pin(commands::events::run(command, global)).await,
+        Command::Workflow(command) => Box::pin(commands::workflow::run(command, global)).await,
         Command::Agents(args) => Box::pin(commands::agents::run(args, global)).await,
+        Command::Breakers(args) => Box::pin(commands::breakers::run(args, global)).await,
         Command::Demo(args) => Box::pin(commands::demo::run(args, global)).await,
         Command::New(args) => commands::new::run(&args, global),
     }
@@ -63,7 +80,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 
 fn report(failure: &Failure, json: bool) -> ExitCode {
     if json {
-        output::json(&failure.to_json());
+        failure.print_json();
     }
     output::error(&failure.sentence());
     failure.exit_code()

@@ -1,6 +1,7 @@
 //! `mcpctl probe`: an agent that does nothing useful, precisely: for trying a deployment out.
 
 mod effects;
+mod pipeline;
 
 use std::{
     collections::HashMap,
@@ -21,6 +22,9 @@ use effects::Effects;
 /// The most that `bytes` returns: above it is a typing mistake.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
+/// What `effect` answers when the probe was started without a file for it.
+const NO_EFFECTS_FILE: &str = "NO_EFFECTS_FILE";
+
 const ACTIONS: &str = "\
 Actions of the probe (all parameters in one JSON object):
   echo      any parameters; returns them
@@ -33,7 +37,11 @@ Actions of the probe (all parameters in one JSON object):
             there already, and always appends such a line to `<effects-file>.runs`; returns {key}
   bytes     {n}; returns a text of n characters
   progress  {steps, ms}; sends so many progress frames with so many milliseconds before each; returns {steps}
-  panic     {}; panics; the probe goes on";
+  panic     {}; panics; the probe goes on
+
+Workflow of the probe: probe_pipeline, first -> second -> gate (waits for the signal approve) -> third -> done
+  data {sleep_ms?, fail_state?, fail_times?}: how long each of the three states takes, which of them fails, and how
+  often (for ever without `fail_times`); with an effects file each sends `effect` with `<workflow-id>:<state>`";
 
 /// Runs a test agent, for trying a deployment out.
 #[derive(Debug, Args)]
@@ -77,7 +85,8 @@ fn agent(args: &ProbeArgs) -> Agent<impl Send + Sync + 'static> {
         .on("effect", effect)
         .on("bytes", bytes)
         .on("progress", progress)
-        .on("panic", panic);
+        .on("panic", panic)
+        .workflow(pipeline::definition());
     match args.capacity {
         Some(capacity) => agent.capacity(capacity),
         None => agent,
@@ -160,7 +169,7 @@ async fn effect(ctx: Context<Probe>, key: Key) -> Result<Key, McpError> {
     }
     let Some(effects) = ctx.state().effects.clone() else {
         return Err(
-            McpError::permanent("NO_EFFECTS_FILE").message("start the probe with --effects-file")
+            McpError::permanent(NO_EFFECTS_FILE).message("start the probe with --effects-file")
         );
     };
     let instance = ctx.instance().to_owned();

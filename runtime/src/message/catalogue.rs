@@ -72,6 +72,14 @@ impl CodeInfo {
 /// | `PAYLOAD_TOO_LARGE` | PERMANENT | the body is over the limit, or the server takes no message of its size | send less or a reference, or raise `MCP_MAX_BODY` at both ends |
 /// | `POISON` | PERMANENT | the command was given back five times by workers that died with it | mend the handler, then redrive the dead letter |
 /// | `PERMISSION_DENIED` | PERMANENT | the server does not let this identity use the subject in `details.subject` | grant the subject, or use other credentials |
+/// | `NO_SUCH_WORKFLOW` | PERMANENT | there is no workflow of this id | correct the id, or find it with `mcpctl workflow list` |
+/// | `NO_SUCH_DEFINITION` | PERMANENT | no engine has ever brought the workflow definition | correct the name, or start the agent that has it |
+/// | `NO_SUCH_STATE` | PERMANENT | the workflow's definition has no such state | choose a state of the version that the workflow runs: `mcpctl workflow graph` |
+/// | `ILLEGAL_TRANSITION` | PERMANENT | the workflow's definition allows no such transition from the state it is in | choose one that `mcpctl workflow graph` shows, or change the definition in a new version |
+/// | `NO_SUCH_CHECKPOINT` | PERMANENT | the workflow has no checkpoint of this name | choose one that `mcpctl workflow checkpoints` shows |
+/// | `WORKFLOW_ENDED` | PERMANENT | the workflow has ended, so it takes nothing in any more | start another, or restore a checkpoint of it; `mcpctl workflow resume` is for failed ones |
+/// | `WORKFLOW_EXISTS` | PERMANENT | the id belongs to a workflow of another definition | start under another id |
+/// | `STATE_MISMATCH` | PERMANENT | the workflow is in another state than the transition expects | look at it with `mcpctl workflow show`, and decide anew |
 /// | `HANDLER_PANICKED` | TEMPORARY | the handler panicked; the agent goes on | look for the panic in the agent's log and mend it |
 /// | `INTERNAL` | TEMPORARY | a handler failed with an error that says nothing about itself, or its result cannot be encoded | read the message and `details.chain`, and give the error a code of its own |
 /// | `OVERLOADED` | TEMPORARY | every place for handlers is taken, and so is the queue before them | wait for `retry_delay_ms`, run more instances, or raise their capacity |
@@ -125,6 +133,46 @@ pub const CODES: &[CodeInfo] = &[
         code::PERMISSION_DENIED,
         "the server does not let this identity use the subject in `details.subject`",
         "grant the subject, or use other credentials",
+    ),
+    CodeInfo::permanent(
+        code::NO_SUCH_WORKFLOW,
+        "there is no workflow of this id",
+        "correct the id, or find it with `mcpctl workflow list`",
+    ),
+    CodeInfo::permanent(
+        code::NO_SUCH_DEFINITION,
+        "no engine has ever brought the workflow definition",
+        "correct the name, or start the agent that has it",
+    ),
+    CodeInfo::permanent(
+        code::NO_SUCH_STATE,
+        "the workflow's definition has no such state",
+        "choose a state of the version that the workflow runs: `mcpctl workflow graph`",
+    ),
+    CodeInfo::permanent(
+        code::ILLEGAL_TRANSITION,
+        "the workflow's definition allows no such transition from the state it is in",
+        "choose one that `mcpctl workflow graph` shows, or change the definition in a new version",
+    ),
+    CodeInfo::permanent(
+        code::NO_SUCH_CHECKPOINT,
+        "the workflow has no checkpoint of this name",
+        "choose one that `mcpctl workflow checkpoints` shows",
+    ),
+    CodeInfo::permanent(
+        code::WORKFLOW_ENDED,
+        "the workflow has ended, so it takes nothing in any more",
+        "start another, or restore a checkpoint of it; `mcpctl workflow resume` is for failed ones",
+    ),
+    CodeInfo::permanent(
+        code::WORKFLOW_EXISTS,
+        "the id belongs to a workflow of another definition",
+        "start under another id",
+    ),
+    CodeInfo::permanent(
+        code::STATE_MISMATCH,
+        "the workflow is in another state than the transition expects",
+        "look at it with `mcpctl workflow show`, and decide anew",
     ),
     CodeInfo::temporary(
         code::HANDLER_PANICKED,

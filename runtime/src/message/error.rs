@@ -43,6 +43,22 @@ pub mod code {
     pub const PERMISSION_DENIED: &str = "PERMISSION_DENIED";
     /// A handler failed with an error that says nothing about itself.
     pub const INTERNAL: &str = "INTERNAL";
+    /// There is no workflow of this id.
+    pub const NO_SUCH_WORKFLOW: &str = "NO_SUCH_WORKFLOW";
+    /// No engine has ever brought the workflow definition.
+    pub const NO_SUCH_DEFINITION: &str = "NO_SUCH_DEFINITION";
+    /// The definition has no such state.
+    pub const NO_SUCH_STATE: &str = "NO_SUCH_STATE";
+    /// The definition allows no such transition.
+    pub const ILLEGAL_TRANSITION: &str = "ILLEGAL_TRANSITION";
+    /// The workflow has no checkpoint of this name.
+    pub const NO_SUCH_CHECKPOINT: &str = "NO_SUCH_CHECKPOINT";
+    /// The workflow has ended.
+    pub const WORKFLOW_ENDED: &str = "WORKFLOW_ENDED";
+    /// The id belongs to a workflow of another definition.
+    pub const WORKFLOW_EXISTS: &str = "WORKFLOW_EXISTS";
+    /// The workflow is not in the expected state.
+    pub const STATE_MISMATCH: &str = "STATE_MISMATCH";
 }
 
 /// Whether trying again can help.
@@ -247,12 +263,32 @@ impl fmt::Display for McpError {
     }
 }
 
+/// How an error of another crate crosses the wire: one that has this among its sources becomes this error, where `?`
+/// in a handler meets it. Without a message it takes the text of the error that carries it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CarriedError(pub McpError);
+
+impl fmt::Display for CarriedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.code)
+    }
+}
+
+impl std::error::Error for CarriedError {}
+
 // Errors of our own verbs keep the category and the advice that they carry.
 impl<E: std::error::Error + 'static> From<E> for McpError {
     fn from(error: E) -> Self {
         let any: &dyn Any = &error;
-        match any.downcast_ref::<crate::SendError>() {
-            Some(error) => error.to_mcp_error(),
+        if let Some(error) = any.downcast_ref::<crate::SendError>() {
+            return error.to_mcp_error();
+        }
+        let carried = error.source().and_then(|source| source.downcast_ref());
+        match carried {
+            Some(CarriedError(carried)) if carried.message.is_empty() => {
+                carried.clone().message(error.to_string())
+            }
+            Some(CarriedError(carried)) => carried.clone(),
             None => Self::internal(&error),
         }
     }

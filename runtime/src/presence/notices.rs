@@ -5,18 +5,27 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, Subscriber};
 use futures_util::StreamExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
+
+use super::InstanceState;
 
 use crate::{
     client::Client,
     events,
-    message::{Event, Name, Raw},
+    message::{Event, Load, Name, Raw},
 };
 
 /// The event that tells of an instance that fell silent.
 const INSTANCE_OFFLINE: &str = "instance_offline";
+
+/// Of a presence record, what tells of the load.
+#[derive(Deserialize)]
+struct Loaded {
+    state: InstanceState,
+    load: Load,
+}
 
 #[derive(Serialize)]
 struct Offline<'a> {
@@ -41,8 +50,12 @@ pub(crate) async fn watch(
                 believe_from = Instant::now() + interval;
             },
             change = changes.next() => match change {
-                Some(change) if Instant::now() >= believe_from => tell(&client, &change).await,
-                Some(_) => {}
+                Some(change) => {
+                    heed_load(&client, &change);
+                    if Instant::now() >= believe_from {
+                        tell(&client, &change).await;
+                    }
+                }
                 None => return,
             },
         }
@@ -55,6 +68,19 @@ async fn note(connections: &mut watch::Receiver<u64>) -> bool {
         // The connection is closed for good; the subscription ends with it.
         Err(_) => std::future::pending().await,
     }
+}
+
+/// Lets the limiter know how busy an agent says it is, if anything is sent to it from here.
+fn heed_load(client: &Client, change: &Message) {
+    let agent = change.subject.rsplit('.').nth(1);
+    let Some(agent) = agent.and_then(|agent| Name::new(agent).ok()) else {
+        return;
+    };
+    // Read only where it is of interest: in a large system nearly no record is.
+    client.targets().observe_load(&agent, || {
+        let record: Loaded = serde_json::from_slice(&change.payload).ok()?;
+        (record.state != InstanceState::Draining).then_some(record.load)
+    });
 }
 
 async fn tell(client: &Client, change: &Message) {

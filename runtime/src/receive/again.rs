@@ -49,6 +49,7 @@ impl Shared {
     /// delayed command.
     pub(super) async fn give_back(&self, inbound: Inbound, command: &Command, again: Again) {
         tracing::debug!(action = %command.action, failures = again.failures, delay_ms = again.after.as_millis(), "trying a command again");
+        inbound.processing.retried();
         let nak = !again.elsewhere
             && again.after <= LONGEST_NAK
             && self.held_back.0.load(Ordering::Relaxed) < MOST_NAKS;
@@ -70,13 +71,14 @@ impl Shared {
     /// Stores the command anew, with a schedule, and then lets go of the delivered one.
     pub(super) async fn send_later(&self, inbound: Inbound, command: &Command, again: Again) {
         let outgoing = self.schedule(&inbound, command, &again);
-        match store::store(
+        let stored = store::store(
             self.client.nats(),
             &outgoing,
             Instant::now() + STORE_TIMEOUT,
         )
-        .await
-        {
+        .await;
+        inbound.processing.persisted("schedule", stored.is_ok());
+        match stored {
             Ok(_) => {
                 if let Some(lease) = inbound.lease {
                     lease.acknowledge().await;

@@ -18,6 +18,7 @@ use crate::{
     message::{Answerer, Command, Format, McpError, Name, Progress, Raw, Reply, Token, code},
     outcome::OutcomeKey,
     presence,
+    telemetry::Ending,
     trace::TraceContext,
 };
 
@@ -124,6 +125,7 @@ impl Shared {
                 elsewhere: true,
                 failures: 0,
             };
+            inbound.processing.ends(Ending::Retry);
             return self.send_later(inbound, &command, again).await;
         }
         let verdict = self.judge(&inbound, &command, &mut slot).await;

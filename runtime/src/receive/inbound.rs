@@ -1,6 +1,6 @@
 //! From a NATS message to a command that may run, or the reason why it may not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Message;
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::{
     message::{Answerer, Command, CommandSubject, Format, McpError, Raw, code},
     payload::{self, PayloadError},
+    telemetry::{Arrival, Processing},
     trace::TraceContext,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Inbound {
     pub(super) format: Format,
     /// `None` for realtime commands, which nobody will deliver again.
     pub(super) lease: Option<Lease>,
+    received: Instant,
+    pub(super) processing: Processing,
 }
 
 /// A message that is no command.
@@ -40,7 +43,18 @@ pub(super) struct Undecodable {
 }
 
 impl Inbound {
-    pub(super) fn new(message: Message, info: DeliveryInfo, lease: Option<Lease>) -> Self {
+    pub(super) fn new(
+        shared: &Shared,
+        message: Message,
+        info: DeliveryInfo,
+        lease: Option<Lease>,
+    ) -> Self {
+        let arrival = Arrival {
+            client: &shared.client,
+            message: &message,
+            deliveries: info.deliveries,
+        };
+        let processing = Processing::command(&arrival, |action| shared.handler.knows(action));
         // An unknown content type is reported when the body is read; what can be answered is in msgpack.
         let format = Format::of_message(&message).unwrap_or_default();
         Self {
@@ -49,6 +63,8 @@ impl Inbound {
             info,
             format,
             lease,
+            received: Instant::now(),
+            processing,
         }
     }
 
@@ -97,6 +113,7 @@ impl Inbound {
                 command_id: command.id,
             }));
         }
+        self.processing.reads(&command);
         Ok(command)
     }
 
@@ -179,17 +196,17 @@ impl Inbound {
         self.lease.is_some() && shunned.is_some_and(|shunned| shunned.as_str() == instance)
     }
 
-    /// How long ago the command was first stored.
+    /// How long ago the command was first stored, or has come in where it is stored nowhere.
     pub(super) fn age(&self, shared: &Shared) -> Duration {
         let here = match self.lease {
             Some(_) => shared.client.clock().age(self.info.stored_at_ms),
-            None => Duration::ZERO,
+            None => self.received.elapsed(),
         };
         here + age_before(self.message.headers.as_ref())
     }
 
     pub(super) fn trace(&self) -> TraceContext {
-        TraceContext::extract(self.message.headers.as_ref())
+        self.processing.trace().clone()
     }
 
     pub(super) fn answerer(&self, shared: &Shared, command_id: &str, attempt: u32) -> Answerer {

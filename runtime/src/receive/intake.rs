@@ -4,31 +4,36 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
-use serde::Deserialize;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 use crate::{
     error::ReceiveError,
     message::{McpError, Namespace, Priority, code},
     resilience::LaneScheduler,
+    telemetry::{self, Ending},
 };
 
 use super::{
     Shared,
+    control::{self, Control},
     delivery::DeliveryInfo,
     inbound::Inbound,
     lease::{Lease, Leases},
-    plan::{LaneState, pulls},
+    plan::{ByteState, LaneState, byte_budgets, pulls},
     puller::{DRAIN_SILENCE, Puller},
-    slots::{Slot, Slots},
+    slots::{Held, Slot, Slots},
 };
 
 /// How long a lower lane's command waits when a higher one's is on its way.
 const HIGHER_LANE_GRACE: Duration = Duration::from_millis(20);
+
+/// What the server counts of a message beside headers and body: subject and acknowledgement subject.
+const SUBJECTS: u64 = 4_096;
 
 /// The advice to whoever sends a realtime command to a full agent that has no figures yet.
 const OVERLOADED_ADVICE: Duration = Duration::from_millis(100);
@@ -37,7 +42,11 @@ pub(super) struct Intake {
     shared: Arc<Shared>,
     leases: Leases,
     pullers: [Puller; 4],
-    ready: [VecDeque<(Message, Lease)>; 4],
+    ready: [VecDeque<Ready>; 4],
+    /// Realtime commands that wait for a place.
+    waiting: VecDeque<(Inbound, Held)>,
+    /// Whether of a realtime command and a stored one the former is next.
+    waiting_turn: bool,
     scheduler: LaneScheduler,
     slots: Slots,
     tasks: TaskTracker,
@@ -46,6 +55,13 @@ pub(super) struct Intake {
     connections: watch::Receiver<u64>,
     drain: CancellationToken,
     drain_requested: mpsc::Sender<()>,
+}
+
+/// A stored command that is here and has not begun.
+struct Ready {
+    message: Message,
+    lease: Lease,
+    held: Held,
 }
 
 enum Happening {
@@ -62,7 +78,7 @@ impl Intake {
     pub(super) async fn new(
         shared: Arc<Shared>,
         leases: Leases,
-        capacity: u32,
+        slots: Slots,
         drain: CancellationToken,
         drain_requested: mpsc::Sender<()>,
     ) -> Result<Self, ReceiveError> {
@@ -103,7 +119,9 @@ impl Intake {
             connections: client.connections(),
             shared,
             leases,
-            slots: Slots::new(capacity),
+            slots,
+            waiting: VecDeque::new(),
+            waiting_turn: false,
             tasks: TaskTracker::new(),
             pullers,
             ready: Default::default(),
@@ -118,6 +136,7 @@ impl Intake {
     /// Runs until it is drained; tells through `idle` when the last command has ended.
     pub(super) async fn run(mut self, idle: watch::Sender<bool>) {
         loop {
+            self.shared.pulse.beat();
             let look_again_at = self.begin_what_is_ready();
             // After the beginning: what has left the queue here makes room for a question.
             self.ask().await;
@@ -171,9 +190,16 @@ impl Intake {
             self.slots.in_use(),
             self.shared.load.typical(),
         );
-        for (puller, ask) in self.pullers.iter_mut().zip(asks) {
-            if ask > 0 && puller.may_ask() {
-                puller.ask(ask).await;
+        let bytes = ByteState {
+            capacity: self.slots.capacity_bytes(),
+            free: self.slots.free_bytes(),
+            outstanding: self.pullers.iter().map(Puller::outstanding_bytes).sum(),
+            largest: self.shared.client.nats().max_payload() as u64 + SUBJECTS,
+        };
+        let budgets = byte_budgets(asks, lanes, bytes);
+        for ((puller, ask), budget) in self.pullers.iter_mut().zip(asks).zip(budgets) {
+            if ask > 0 && budget > 0 && puller.may_ask() {
+                puller.ask_within(ask, budget).await;
             }
         }
     }
@@ -184,13 +210,22 @@ impl Intake {
             return;
         };
         let lease = self.leases.take(reply);
-        self.ready[lane.index()].push_back((message, lease));
+        let held = self.slots.hold(message.payload.len() as u64);
+        self.ready[lane.index()].push_back(Ready {
+            message,
+            lease,
+            held,
+        });
     }
 
     /// Begins as many commands as there is room for; returns when to look again if one is held back.
     fn begin_what_is_ready(&mut self) -> Option<Instant> {
         loop {
             let waiting: [bool; 4] = std::array::from_fn(|lane| !self.ready[lane].is_empty());
+            // Turn by turn, so that neither starves the other.
+            if self.waiting_turn || waiting == [false; 4] {
+                self.begin_waiting();
+            }
             let lane = self.scheduler.peek(waiting)?;
             let highest_waiting = waiting.iter().position(|waits| *waits)?;
             let higher_is_coming = self.pullers[..highest_waiting]
@@ -199,31 +234,63 @@ impl Intake {
             if higher_is_coming && !self.drain.is_cancelled() {
                 return Some(Instant::now() + HIGHER_LANE_GRACE);
             }
+            let size = body_size(&self.ready[lane.index()].front()?.message);
+            if !self.slots.fits(size) {
+                return None;
+            }
             let slot = self.slots.try_take()?;
             self.scheduler.served(lane, waiting);
-            if let Some((message, lease)) = self.ready[lane.index()].pop_front() {
-                self.begin(message, Some(lease), slot);
+            self.waiting_turn = true;
+            let next = self.ready[lane.index()].pop_front()?;
+            let info = next.message.reply.as_ref();
+            let info = info.and_then(|reply| DeliveryInfo::parse(reply));
+            let info = info.unwrap_or_else(DeliveryInfo::realtime);
+            let inbound = Inbound::new(&self.shared, next.message, info, Some(next.lease));
+            self.begin(inbound, size, next.held, slot);
+        }
+    }
+
+    /// Begins the realtime commands that have waited, one where stored ones wait too.
+    fn begin_waiting(&mut self) {
+        while let Some(size) = self
+            .waiting
+            .front()
+            .map(|(next, _)| body_size(&next.message))
+            && self.slots.fits(size)
+            && let Some(slot) = self.slots.try_take()
+            && let Some((inbound, held)) = self.waiting.pop_front()
+        {
+            self.begin(inbound, size, held, slot);
+            self.waiting_turn = false;
+            if self.ready.iter().any(|ready| !ready.is_empty()) {
+                return;
             }
         }
     }
 
-    fn begin(&self, message: Message, lease: Option<Lease>, slot: Slot) {
-        let info = message
-            .reply
-            .as_ref()
-            .and_then(|reply| DeliveryInfo::parse(reply));
-        let inbound = Inbound::new(message, info.unwrap_or_else(DeliveryInfo::realtime), lease);
+    fn begin(&self, inbound: Inbound, size: u64, mut held: Held, slot: Slot) {
+        held.begin(size);
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move {
-            let _running = shared.load.begin(inbound.age(&shared));
+            let _held = held;
+            let waited = inbound.age(&shared);
+            telemetry::queue_wait(shared.agent.as_str(), &inbound.message.subject, waited);
+            let _running = shared.load.begin(waited);
             // Boxed: it is large, and a task is moved before it is pinned.
-            Box::pin(shared.process(inbound, slot)).await;
+            let span = inbound.processing.span().clone();
+            Box::pin(shared.process(inbound, slot))
+                .instrument(span)
+                .await;
         });
     }
 
     async fn begin_realtime(&mut self, message: Message) {
-        if let Some(slot) = self.slots.try_take() {
-            return self.begin(message, None, slot);
+        let inbound = Inbound::new(&self.shared, message, DeliveryInfo::realtime(), None);
+        let room = (self.slots.capacity() / 2).max(1);
+        if (self.waiting.len() as u64) < room && self.slots.fits(body_size(&inbound.message)) {
+            let held = self.slots.hold(inbound.message.payload.len() as u64);
+            // Begun before anything else happens, where there is a place.
+            return self.waiting.push_back((inbound, held));
         }
         let advice = self
             .shared
@@ -233,15 +300,15 @@ impl Intake {
             .max(Duration::from_millis(10));
         let error = McpError::temporary(code::OVERLOADED)
             .message(format!(
-                "all {} handlers of this instance are busy",
+                "all {} handlers of this instance are busy, and {room} commands wait",
                 self.slots.capacity()
             ))
             .retry_after(advice);
-        self.refuse(message, error).await;
+        self.refuse(inbound, error).await;
     }
 
-    async fn refuse(&self, message: Message, error: McpError) {
-        let inbound = Inbound::new(message, DeliveryInfo::realtime(), None);
+    async fn refuse(&self, inbound: Inbound, error: McpError) {
+        inbound.processing.fails(Ending::Error, &error.code);
         let (command_id, attempt, reply_to) = match inbound.decode(&self.shared) {
             Ok(command) => (command.id, command.attempt, command.reply_to),
             Err(undecodable) => (undecodable.command_id, 1, undecodable.reply_to),
@@ -255,14 +322,24 @@ impl Intake {
     }
 
     fn obey(&self, message: &Message) {
-        match read_control(message) {
+        let is_meant = |instance: &Option<String>| {
+            let instance = instance.as_deref();
+            instance.is_none_or(|instance| instance == self.shared.instance.as_str())
+        };
+        match control::read(message) {
             Some(Control::Cancel { command_id }) => self.shared.cancellations.cancel(&command_id),
             Some(Control::Drain { instance }) => {
-                if instance.is_none_or(|instance| instance == self.shared.instance.as_str()) {
+                if is_meant(&instance) {
                     tracing::info!("asked to drain by the control verb");
                     let _ = self.drain_requested.try_send(());
                 }
             }
+            Some(Control::Breaker(order)) if is_meant(&order.instance) => {
+                if let Err(error) = order.obey(&self.shared.client) {
+                    tracing::warn!(%error, "the control verb for a breaker cannot be obeyed");
+                }
+            }
+            Some(Control::Breaker(_)) => {}
             None => {
                 tracing::warn!(subject = %message.subject, "a control message cannot be read, ignoring it")
             }
@@ -281,14 +358,13 @@ impl Intake {
             let _ = self.realtime.drain().await;
         }
         while let Ok(Some(message)) = timeout(DRAIN_SILENCE, self.realtime.next()).await {
-            self.refuse(
-                message,
-                McpError::temporary(code::DRAINING).message("the instance is shutting down"),
-            )
-            .await;
+            let inbound = Inbound::new(&self.shared, message, DeliveryInfo::realtime(), None);
+            let error =
+                McpError::temporary(code::DRAINING).message("the instance is shutting down");
+            self.refuse(inbound, error).await;
         }
         self.begin_what_is_ready();
-        while self.ready.iter().any(|ready| !ready.is_empty())
+        while (self.ready.iter().any(|ready| !ready.is_empty()) || !self.waiting.is_empty())
             && !self.shared.abandon.is_cancelled()
         {
             tokio::select! {
@@ -308,38 +384,10 @@ impl Intake {
     }
 }
 
-enum Control {
-    Cancel { command_id: String },
-    Drain { instance: Option<String> },
-}
-
-fn read_control(message: &Message) -> Option<Control> {
-    #[derive(Deserialize)]
-    struct Cancel {
-        command_id: String,
-    }
-    #[derive(Default, Deserialize)]
-    struct Drain {
-        #[serde(default)]
-        instance: Option<String>,
-    }
-    let inbound_format = crate::message::Format::of_message(message).ok()?;
-    match message.subject.rsplit('.').next()? {
-        "cancel" => {
-            let body: Cancel = inbound_format.decode(&message.payload).ok()?;
-            Some(Control::Cancel {
-                command_id: body.command_id,
-            })
-        }
-        "drain" => {
-            let body: Drain = match message.payload.is_empty() {
-                true => Drain::default(),
-                false => inbound_format.decode(&message.payload).ok()?,
-            };
-            Some(Control::Drain {
-                instance: body.instance,
-            })
-        }
-        _ => None,
-    }
+/// The size of a command's body, in the message or claimed by it.
+fn body_size(message: &Message) -> u64 {
+    let claimed = message.headers.as_ref();
+    let claimed = claimed.and_then(|headers| headers.get("Mcp-Payload-Size"));
+    let claimed = claimed.and_then(|size| size.as_str().parse::<u64>().ok());
+    (message.payload.len() as u64).saturating_add(claimed.unwrap_or_default())
 }

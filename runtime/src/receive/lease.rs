@@ -16,8 +16,9 @@ use async_nats::Subject;
 use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use crate::client::Client;
+use crate::{client::Client, telemetry};
 
 /// How long the server waits for a sign of life before it delivers a message again.
 pub(crate) const ACK_WAIT: Duration = Duration::from_secs(10);
@@ -144,12 +145,15 @@ impl Lease {
 
     /// Says that the message must never be delivered again.
     pub async fn terminate(self) {
-        self.settle(TERM).await;
+        let span = telemetry::settling("term", self.leases.client.name());
+        self.settle(TERM).instrument(span).await;
     }
 
     /// Gives a message whose handling failed back, to be delivered again after `delay`.
     pub async fn give_back(self, delay: Duration) {
+        let span = telemetry::settling("nak", self.leases.client.name());
         self.settle(format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos()).into())
+            .instrument(span)
             .await;
     }
 

@@ -10,8 +10,11 @@ use std::{
 
 use crate::message::Load;
 
-/// Waits that the percentile looks back on.
+/// Waits that the percentile looks back on, at most.
 const RECENT: usize = 128;
+
+/// And for how long: what waited before that says nothing about the queue of now.
+const RECENTLY: Duration = Duration::from_secs(1);
 
 /// The weight of the newest handler time in the running mean, as one part of this many.
 const SMOOTHING: u64 = 8;
@@ -39,7 +42,7 @@ impl Drop for Running {
 
 #[derive(Debug, Default)]
 struct Waits {
-    recent: Vec<Duration>,
+    recent: Vec<(Instant, Duration)>,
     next: usize,
 }
 
@@ -67,8 +70,8 @@ impl LoadMeter {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
         let next = waits.next;
         match waits.recent.get_mut(next) {
-            Some(oldest) => *oldest = waited,
-            None => waits.recent.push(waited),
+            Some(oldest) => *oldest = (Instant::now(), waited),
+            None => waits.recent.push((Instant::now(), waited)),
         }
         waits.next = (next + 1) % RECENT;
     }
@@ -103,12 +106,11 @@ impl LoadMeter {
     }
 
     fn wait_p95(&self) -> Duration {
-        let mut recent = self
-            .waits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recent
-            .clone();
+        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let recently = waits.recent.iter();
+        let recently = recently.filter(|(began, _)| began.elapsed() < RECENTLY);
+        let mut recent: Vec<Duration> = recently.map(|(_, waited)| *waited).collect();
+        drop(waits);
         recent.sort_unstable();
         recent
             .get(recent.len() * 95 / 100)

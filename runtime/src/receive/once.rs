@@ -132,6 +132,7 @@ impl Shared {
                 tokio::join!(executing, keeping).0
             }
         };
+        inbound.processing.once("executed");
         let outcome = match ended {
             Ended::With(outcome) => outcome,
             Ended::Abandoned => return self.abandoned(inbound, &answerer),
@@ -161,6 +162,7 @@ impl Shared {
                     return Err(Box::new(self.replay(inbound, command, record)));
                 }
                 Step::Conflict => {
+                    inbound.processing.once("conflict");
                     let error = McpError::permanent(code::IDEMPOTENCY_CONFLICT)
                         .message("the idempotency key was used before, with other parameters");
                     return Err(Box::new(self.refuse(inbound, command, error)));
@@ -314,6 +316,9 @@ impl Shared {
                 false => bucket.complete(&mut reservation, &record).await,
             }
         };
+        inbound
+            .processing
+            .persisted("record_outcome", written.is_ok());
         match written {
             Ok(()) => {}
             Err(error) => {
@@ -367,6 +372,7 @@ impl Shared {
             (Some(_), false) => record.errors.clone(),
             (None, _) => Vec::new(),
         };
+        inbound.processing.once("replayed");
         tracing::debug!(
             sequence = inbound.info.stream_sequence,
             "answered with a stored outcome"

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 const LANES: usize = 4;
 
-/// Work that takes this long gains nothing from a message held ready, while another instance could
-/// have begun with it.
+/// Where a place becomes free no sooner than in this, nothing is gained by a message held ready, while another instance
+/// could have begun with it.
 const QUICK: Duration = Duration::from_millis(20);
 
 /// What one lane has.
@@ -21,6 +21,18 @@ pub(crate) struct LaneState {
     pub(crate) pending: u64,
 }
 
+/// What there is of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ByteState {
+    pub(crate) capacity: u64,
+    /// Not taken by what is here.
+    pub(crate) free: u64,
+    /// Asked for and not yet here.
+    pub(crate) outstanding: u64,
+    /// The largest message that the server lets through.
+    pub(crate) largest: u64,
+}
+
 /// What is to be asked for now, the highest lane first.
 ///
 /// The sum of what is asked for, here and outstanding never exceeds what is free by more than one for
@@ -32,7 +44,9 @@ pub(crate) fn pulls(
     typical: Option<Duration>,
 ) -> [u64; LANES] {
     let free = capacity.saturating_sub(in_flight);
-    let quick = typical.is_some_and(|typical| typical < QUICK);
+    // Of many places one becomes free soon, however long the work takes.
+    let places = u32::try_from(capacity).unwrap_or(u32::MAX).max(1);
+    let quick = typical.is_some_and(|typical| typical / places < QUICK);
     let prefetch = match (free, quick) {
         (0, false) => 0,
         (0, true) => LANES as u64,
@@ -61,6 +75,32 @@ pub(crate) fn pulls(
         }
     }
     asks
+}
+
+/// How many bytes each of these questions may bring, the highest lane first; where there is no room at all for bytes, the
+/// question is not to be asked.
+///
+/// What is here, asked for and outstanding never exceeds what is free by more than the largest message for each lane. A
+/// lane whose work is only guessed at gets a sixteenth of all at most, or the guesses would leave nothing to be asked for.
+pub(crate) fn byte_budgets(asks: [u64; LANES], lanes: [LaneState; LANES], bytes: ByteState) -> [u64; LANES] {
+    let mut left = bytes.free.saturating_sub(bytes.outstanding);
+    let mut budgets = [0; LANES];
+    if bytes.free == 0 {
+        return budgets;
+    }
+    for ((budget, ask), lane) in budgets.iter_mut().zip(asks).zip(lanes) {
+        if ask == 0 || (left == 0 && lane.outstanding > 0) {
+            continue;
+        }
+        let guess = match lane.pending {
+            0 => bytes.capacity / 16,
+            _ => u64::MAX,
+        };
+        let wanted = ask.saturating_mul(bytes.largest).min(guess).min(left);
+        *budget = wanted.max(bytes.largest);
+        left = left.saturating_sub(*budget);
+    }
+    budgets
 }
 
 #[cfg(test)]
@@ -117,6 +157,23 @@ mod tests {
             let asked: u64 = pulls(lanes, capacity, in_flight, Some(Duration::from_millis(ms))).iter().sum();
             let free = capacity.saturating_sub(in_flight);
             prop_assert!(asked == 0 || held + asked <= free + 4);
+        }
+
+        #[test]
+        fn bytes_asked_for_stay_within_free_plus_the_largest_message_a_lane(
+            asks in proptest::array::uniform4(0u64..100),
+            outstanding in proptest::array::uniform4(0u64..3),
+            free in 0u64..1_000, asked in 0u64..1_000, largest in 1u64..500,
+        ) {
+            let lanes = outstanding.map(|outstanding| lane(outstanding, 0, 9));
+            let bytes = ByteState { capacity: 1_000, free, outstanding: asked, largest };
+            let budgets = byte_budgets(asks, lanes, bytes);
+            let sum: u64 = budgets.iter().sum();
+            prop_assert!(sum <= free.saturating_sub(asked) + 4 * largest);
+            for ((budget, ask), outstanding) in budgets.into_iter().zip(asks).zip(outstanding) {
+                prop_assert!(budget == 0 || budget >= largest, "a question that the next message may not fit");
+                prop_assert!(budget > 0 || ask == 0 || free == 0 || outstanding > 0, "a lane that hears of nothing");
+            }
         }
 
         #[test]

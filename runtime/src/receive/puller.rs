@@ -2,7 +2,7 @@
 //!
 //! The library's own pull streams ask for fixed batches; an agent asks for what it has room for.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
@@ -30,6 +30,13 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the server is left alone after it withdrew a pull.
 const WITHDRAWN_PAUSE: Duration = Duration::from_millis(250);
 
+/// What is left of one pull.
+#[derive(Debug, Clone, Copy)]
+struct Pull {
+    messages: u64,
+    bytes: u64,
+}
+
 /// The pulls of one consumer.
 pub(crate) struct Puller {
     client: Client,
@@ -38,6 +45,9 @@ pub(crate) struct Puller {
     inbox: String,
     frames: Subscriber,
     outstanding: u64,
+    /// The pulls that the server has, oldest first: it fills them in this order. At most as many as there are messages
+    /// outstanding.
+    pulls: VecDeque<Pull>,
     /// How many messages the server had left after the last delivery.
     pending: u64,
     asked_at: Instant,
@@ -70,6 +80,7 @@ impl Puller {
             inbox,
             frames,
             outstanding: 0,
+            pulls: VecDeque::new(),
             pending: 0,
             asked_at: now,
             heard_at: now,
@@ -80,6 +91,11 @@ impl Puller {
 
     pub(crate) fn outstanding(&self) -> u64 {
         self.outstanding
+    }
+
+    /// Bytes that may come without being asked for again.
+    pub(crate) fn outstanding_bytes(&self) -> u64 {
+        self.pulls.iter().map(|pull| pull.bytes).sum()
     }
 
     pub(crate) fn pending(&self) -> u64 {
@@ -99,8 +115,15 @@ impl Puller {
 
     /// Asks the server for up to `count` messages.
     pub(crate) async fn ask(&mut self, count: u64) {
+        // The server takes 0 for no bound.
+        self.ask_within(count, 0).await;
+    }
+
+    /// Asks the server for up to `count` messages of together at most so many bytes, as it counts them: with subject and
+    /// headers. A message over them ends the pull, so they must suffice for the largest.
+    pub(crate) async fn ask_within(&mut self, count: u64, bytes: u64) {
         let request = format!(
-            r#"{{"batch":{count},"expires":{},"idle_heartbeat":{}}}"#,
+            r#"{{"batch":{count},"max_bytes":{bytes},"expires":{},"idle_heartbeat":{}}}"#,
             EXPIRES.as_nanos(),
             HEARTBEAT.as_nanos()
         );
@@ -112,6 +135,10 @@ impl Puller {
         match publishing.await {
             Ok(()) => {
                 self.outstanding += count;
+                self.pulls.push_back(Pull {
+                    messages: count,
+                    bytes,
+                });
                 self.asked_at = Instant::now();
                 self.heard_at = self.asked_at;
             }
@@ -122,6 +149,7 @@ impl Puller {
     /// Forgets the pulls of a connection that is gone.
     pub(crate) fn reset(&mut self) {
         self.outstanding = 0;
+        self.pulls.clear();
         self.heard_at = Instant::now();
     }
 
@@ -177,6 +205,7 @@ impl Puller {
             return None;
         }
         self.outstanding = self.outstanding.saturating_sub(1);
+        self.take_from_pull(frame.length as u64);
         if let Some(info) = frame
             .reply
             .as_ref()
@@ -187,12 +216,28 @@ impl Puller {
         Some(frame)
     }
 
+    fn take_from_pull(&mut self, bytes: u64) {
+        let Some(pull) = self.pulls.front_mut() else {
+            return;
+        };
+        pull.messages = pull.messages.saturating_sub(1);
+        pull.bytes = pull.bytes.saturating_sub(bytes);
+        if pull.messages == 0 {
+            self.pulls.pop_front();
+        }
+    }
+
     fn note_status(&mut self, status: StatusCode, frame: &Message) {
         match status.as_u16() {
             // An idle heartbeat.
             100 => {}
             // The end of a pull: no messages, expired, or withdrawn; the server says how many are left of it.
             404 | 408 | 409 => {
+                let reason = frame.description.as_deref().unwrap_or_default();
+                if reason == "Batch Completed" {
+                    // Said of pulls with a bound for bytes only; the messages themselves were counted.
+                    return;
+                }
                 let left = frame
                     .headers
                     .as_ref()
@@ -201,10 +246,14 @@ impl Puller {
                     .and_then(|left| left.as_str().parse().ok())
                     .unwrap_or(self.outstanding);
                 self.outstanding = self.outstanding.saturating_sub(left);
+                self.pulls.pop_front();
+                if status.as_u16() == 409 && reason.contains("MaxBytes") {
+                    // There are more, which the next pull has room for.
+                    return;
+                }
                 self.pending = 0;
                 if status.as_u16() == 409 {
                     self.quiet_until = Instant::now() + WITHDRAWN_PAUSE;
-                    let reason = frame.description.as_deref().unwrap_or_default();
                     tracing::debug!(
                         consumer = self.consumer,
                         reason,

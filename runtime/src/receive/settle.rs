@@ -7,6 +7,7 @@ use crate::{
     dead_letter::{Autopsy, DeadLetter},
     message::{Answerer, Command, Format, McpError, Reply, Status, code},
     payload,
+    telemetry::Ending,
 };
 
 use super::{
@@ -32,6 +33,7 @@ impl Shared {
                 elsewhere,
                 failures,
             } => {
+                inbound.processing.ends(Ending::Retry);
                 self.give_back(
                     inbound,
                     command,
@@ -60,9 +62,14 @@ impl Shared {
     }
 
     async fn finish(&self, inbound: Inbound, command: &Command, end: Final) {
+        match &end.frame.error {
+            None => inbound.processing.ends(Ending::Ok),
+            Some(error) => inbound.processing.fails(Ending::Error, &error.code),
+        }
         let autopsy = end.autopsy(command).filter(|_| inbound.lease.is_some());
         if let Some(autopsy) = autopsy {
-            let letter = DeadLetter::of(&inbound.message, &inbound.info, &autopsy);
+            let letter = DeadLetter::of(&inbound.message, &inbound.info, &autopsy)
+                .counted_as(inbound.processing.other_word());
             if let Err(error) = letter.store(&self.client).await {
                 // Left unsettled: it comes back, and nothing is lost.
                 tracing::error!(%error, "a dead letter could not be stored, the command stays queued");
@@ -89,6 +96,7 @@ impl Shared {
         reply_to: Option<String>,
         error: McpError,
     ) {
+        inbound.processing.fails(Ending::Rejected, &error.code);
         // The code and the place only: the text may quote the body.
         let field = error
             .details
@@ -110,6 +118,7 @@ impl Shared {
             errors: vec![error],
         };
         match DeadLetter::of(&inbound.message, &inbound.info, &autopsy)
+            .counted_as(inbound.processing.other_word())
             .store(&self.client)
             .await
         {

@@ -1,19 +1,34 @@
-//! The places in which handlers run.
+//! The places in which handlers run, and the bytes of the bodies that are here.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// As many places as the agent has capacity.
+/// As many places as the agent has capacity, and as many bytes.
 #[derive(Clone)]
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     freed: Arc<Notify>,
     aside: Arc<AtomicU32>,
     capacity: u32,
+    bytes: Arc<Bytes>,
+}
+
+/// Bytes of bodies: all that are here, and those in which handlers work.
+struct Bytes {
+    capacity: u64,
+    here: AtomicU64,
+    begun: AtomicU64,
+}
+
+/// A body that is here; dropping it gives its bytes back.
+pub(super) struct Held {
+    slots: Slots,
+    here: u64,
+    begun: u64,
 }
 
 /// One place; dropping it gives it back.
@@ -23,8 +38,13 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    pub(super) fn new(capacity: u32) -> Self {
+    pub(super) fn new(capacity: u32, capacity_bytes: u64) -> Self {
         Self {
+            bytes: Arc::new(Bytes {
+                capacity: capacity_bytes,
+                here: AtomicU64::new(0),
+                begun: AtomicU64::new(0),
+            }),
             free: Arc::new(Semaphore::new(capacity as usize)),
             freed: Arc::default(),
             aside: Arc::default(),
@@ -52,6 +72,33 @@ impl Slots {
             slots: self.clone(),
             permit: Some(permit),
         })
+    }
+
+    pub(super) fn capacity_bytes(&self) -> u64 {
+        self.bytes.capacity
+    }
+
+    /// Bytes that may still come.
+    pub(super) fn free_bytes(&self) -> u64 {
+        let here = self.bytes.here.load(Ordering::Relaxed);
+        self.bytes.capacity.saturating_sub(here)
+    }
+
+    /// Whether a handler may begin with a body of this size: one that is larger than all there is room for may when no
+    /// other runs.
+    pub(super) fn fits(&self, size: u64) -> bool {
+        let begun = self.bytes.begun.load(Ordering::Relaxed);
+        begun == 0 || begun.saturating_add(size) <= self.bytes.capacity
+    }
+
+    /// Counts a body that has come.
+    pub(super) fn hold(&self, size: u64) -> Held {
+        self.bytes.here.fetch_add(size, Ordering::Relaxed);
+        Held {
+            slots: self.clone(),
+            here: size,
+            begun: 0,
+        }
     }
 
     /// More wait aside than there are places: an agent must not take in a whole queue that it cannot work on. Those
@@ -86,6 +133,26 @@ impl Slot {
     }
 }
 
+impl Held {
+    /// Counts the whole body, with what it claims, as one in which a handler works.
+    pub(super) fn begin(&mut self, size: u64) {
+        let bytes = &self.slots.bytes;
+        let claimed = size.saturating_sub(self.here);
+        bytes.here.fetch_add(claimed, Ordering::Relaxed);
+        bytes.begun.fetch_add(size, Ordering::Relaxed);
+        (self.here, self.begun) = (self.here + claimed, size);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let bytes = &self.slots.bytes;
+        bytes.here.fetch_sub(self.here, Ordering::Relaxed);
+        bytes.begun.fetch_sub(self.begun, Ordering::Relaxed);
+        self.slots.freed.notify_one();
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         if self.permit.take().is_none() {
@@ -101,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_that_waits_takes_no_place() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, 10);
         let mut slot = slots.try_take().unwrap();
         assert!(slots.try_take().is_none());
         slot.step_aside();
@@ -115,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn whom_the_others_wait_for_can_always_come_back() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, 10);
         let mut leader = slots.try_take().unwrap();
         leader.step_aside();
         let mut follower = slots.try_take().unwrap();
@@ -128,8 +195,24 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_counted_from_arrival_to_end() {
+        let slots = Slots::new(4, 10);
+        let (mut first, second) = (slots.hold(6), slots.hold(3));
+        assert_eq!(slots.free_bytes(), 1);
+        assert!(slots.fits(20), "nothing runs");
+        first.begin(6);
+        assert!(slots.fits(4) && !slots.fits(5));
+        let mut claim = slots.hold(0);
+        claim.begin(4);
+        assert_eq!(slots.free_bytes(), 0);
+        drop((first, second, claim));
+        assert_eq!(slots.free_bytes(), 10);
+        assert!(slots.fits(11));
+    }
+
+    #[test]
     fn no_more_wait_aside_than_there_are_places() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, 10);
         let mut first = slots.try_take().unwrap();
         first.step_aside();
         let mut second = slots.try_take().unwrap();

@@ -10,6 +10,9 @@
 //! and, unlike a part of one's own rate, does not spiral down while old commands are still in the queue. Once per
 //! window, and never for a command sent before the last cut: the cut could not have helped it.
 //!
+//! Where commands queue, the load also says for how long, and the queue that has piled up is worked off before more is
+//! sent: the pace drops to a tenth for as long as the queue is too long. The target stays busy all the while.
+//!
 //! **Up** only while the limit is really used (somebody had to wait for it): by the square root of the rate, so that of two
 //! senders the slower gains more and their shares even out; at once by up to half where the target reports idle
 //! handlers. Not at all while the target reports that commands begin to queue.
@@ -44,6 +47,12 @@ const TRUSTED_ANSWERS: u32 = 5;
 /// With fewer commands in the measured time a time-out is a lost target or a lost reply, not load.
 const LOADED_COMMANDS: u32 = 10;
 
+/// What is sent while the target works off its queue: enough to hear when it is done.
+const DRAIN_PACE: f64 = 0.1;
+
+/// A queue that is longer is looked at again after this.
+const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+
 /// One step up is at most this much: half as much again per window is tenfold in six windows.
 const LARGEST_STEP: f64 = 1.5;
 
@@ -56,6 +65,13 @@ pub enum Signal {
     PushedBack,
     /// No answer in time.
     TimedOut,
+}
+
+/// What a push back was concluded from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Evidence {
+    Signal,
+    Load,
 }
 
 /// Follows the rate that one target can take.
@@ -85,6 +101,7 @@ pub struct RateAdapter {
     flow: Window<Flow>,
     load: Load,
     cut: Option<Instant>,
+    drains_until: Option<Instant>,
     raised: Option<Instant>,
     held_back: bool,
 }
@@ -122,6 +139,7 @@ impl RateAdapter {
             flow: Window::new(MEASURED, MEASURED_SLOTS),
             load: Load::default(),
             cut: None,
+            drains_until: None,
             raised: None,
             held_back: false,
         }
@@ -134,9 +152,26 @@ impl RateAdapter {
             .is_some_and(|cut| passed(cut, self.config.forget_after, now))
         {
             self.cut = None;
+            self.drains_until = None;
             self.limit = self.config.max_rate;
         }
         self.limit
+    }
+
+    /// Returns the tokens per second to send now: the limit, or a part of it while the target works off its queue.
+    pub fn pace(&mut self, now: Instant) -> Option<f64> {
+        let limit = self.limit(now)?;
+        Some(match self.drains_for(now) {
+            Some(_) => (limit * DRAIN_PACE).max(self.config.min_rate).min(limit),
+            None => limit,
+        })
+    }
+
+    /// Returns for how much longer the pace is below the limit.
+    pub fn drains_for(&self, now: Instant) -> Option<Duration> {
+        self.drains_until?
+            .checked_duration_since(now)
+            .filter(|left| !left.is_zero())
     }
 
     /// Notes that a command of this weight was sent.
@@ -164,10 +199,12 @@ impl RateAdapter {
                 };
                 self.raise(now);
             }
-            Signal::PushedBack => self.push_back(latency, now),
+            Signal::PushedBack => {
+                self.push_back(latency, Evidence::Signal, now);
+            }
             Signal::TimedOut => {
                 if self.flow.total(now).commands >= LOADED_COMMANDS {
-                    self.push_back(latency, now);
+                    self.push_back(latency, Evidence::Signal, now);
                 }
             }
         }
@@ -176,34 +213,44 @@ impl RateAdapter {
     /// Takes in the load that a reply or a heartbeat reports.
     pub fn observe_load(&mut self, report: LoadReport, now: Instant) {
         self.load.take_in(report, now);
-        if self.load.is_over(&self.config, now) {
-            self.push_back(Duration::ZERO, now);
+        if !self.load.is_busy(&self.config, now) {
+            self.drains_until = None;
+        } else if self.load.is_over(&self.config, now) {
+            let wait = self.load.queue_wait();
+            // Who waited that long was sent before a younger cut.
+            if self.push_back(wait, Evidence::Load, now) {
+                let excess = wait.saturating_sub(self.config.queue_wait / 2);
+                self.drains_until = Some(now + excess.min(LONGEST_DRAIN));
+            }
         }
     }
 
-    fn push_back(&mut self, latency: Duration, now: Instant) {
+    /// Lowers the limit; tells whether it did.
+    fn push_back(&mut self, latency: Duration, evidence: Evidence, now: Instant) -> bool {
         let helpless = self.cut.is_some_and(|cut| {
             // Sent before the last cut.
             !passed(cut, latency, now)
         });
         if helpless || !self.settled(self.cut, now) {
-            return;
+            return false;
         }
         let flow = self.flow.total(now);
         let seconds = self.flow.covered(now).as_secs_f64();
         if flow.commands == 0 && self.limit.is_none() {
-            return;
+            return false;
         }
         let current = self.limit.unwrap_or(flow.sent / seconds);
         let least = current * self.config.max_cut;
-        let target = if flow.answers >= TRUSTED_ANSWERS {
-            (flow.done / seconds * self.config.backoff).clamp(least, current)
-        } else {
-            least
-        };
-        self.set(target);
+        let done = flow.done / seconds * self.config.backoff;
+        self.set(match evidence {
+            _ if flow.answers < TRUSTED_ANSWERS => least,
+            // What queues will be done: the throughput of a busy target is its rate.
+            Evidence::Load => done.min(current),
+            Evidence::Signal => done.clamp(least, current),
+        });
         self.cut = Some(now);
         self.held_back = false;
+        true
     }
 
     fn raise(&mut self, now: Instant) {

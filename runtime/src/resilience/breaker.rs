@@ -71,9 +71,10 @@ impl CircuitBreaker {
         })
     }
 
-    /// Opens the breaker until it is [reset](Self::reset).
-    pub fn force_open(&self, now: Instant) {
-        self.lock().force_open(now);
+    /// Opens the breaker for so long, after which it probes; without a time until it is [reset](Self::reset). At most for
+    /// a day.
+    pub fn force_open(&self, time: Option<Duration>, now: Instant) {
+        self.lock().force_open(time, now);
     }
 
     /// Closes the breaker and forgets all it counted.
@@ -109,6 +110,11 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Returns whether the call is a probe of a half-open breaker.
+    pub fn is_probe(&self) -> bool {
+        self.stay.is_some_and(|stay| stay.probes)
+    }
+
     /// Reports what the call came to and how long it `took`, from its publish to its reply.
     ///
     /// Counts only if the breaker has not changed its state since it gave out the permit: an answer to a call from

@@ -50,28 +50,29 @@ impl TokenBucket {
         self.try_take_leaving(0.0, weight, now)
     }
 
-    /// Takes `weight` tokens if at least `reserve` are left then.
+    /// Takes `weight` tokens if at least `least` are left then. A negative `least` is credit: the bucket may fall so far
+    /// below nothing, and what it owes is paid back by the tokens that come.
     ///
-    /// A weight that together with the reserve is over the burst is treated as one that needs a full bucket.
+    /// A weight that together with `least` is over the burst is treated as one that needs a full bucket.
     ///
     /// # Errors
     /// There are not that many: how long until there would be, if nobody else takes any.
     pub fn try_take_leaving(
         &mut self,
-        reserve: f64,
+        least: f64,
         weight: f64,
         now: Instant,
     ) -> Result<(), Duration> {
         self.refill(now);
-        let needed = (reserve + weight).min(self.burst);
+        let needed = (least + weight).min(self.burst);
         if self.tokens + ROUNDING + self.rate * NANOSECOND < needed {
             return Err(self.time_for(needed - self.tokens));
         }
-        self.tokens = (self.tokens - weight).max(0.0);
+        self.tokens = (self.tokens - weight).max(least.min(0.0));
         Ok(())
     }
 
-    /// Returns the tokens that are there.
+    /// Returns the tokens that are there; fewer than none are owed.
     pub fn available(&mut self, now: Instant) -> f64 {
         self.refill(now);
         self.tokens
@@ -93,6 +94,11 @@ impl TokenBucket {
         self.rate = rate.max(0.0);
         self.burst = burst.max(0.0);
         self.tokens = self.tokens.min(self.burst);
+    }
+
+    /// Lets no more than `debt` be owed: the rest is forgiven.
+    pub fn forgive(&mut self, debt: f64) {
+        self.tokens = self.tokens.max(-debt.max(0.0));
     }
 
     /// Returns how long `tokens` take to come.
@@ -155,6 +161,19 @@ mod tests {
                 prop_assert!(bucket.available(now) + ROUNDING >= reserve);
             }
         }
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_back_before_others_go_on() {
+        let now = start();
+        let mut bucket = TokenBucket::new(10.0, 1.0, now);
+        for _ in 0..3 {
+            assert!(bucket.try_take_leaving(-2.0, 1.0, now).is_ok());
+        }
+        assert!(bucket.try_take_leaving(-2.0, 1.0, now).is_err(), "two are owed");
+        assert_eq!(bucket.try_take(1.0, now), Err(Duration::from_millis(300)));
+        bucket.forgive(1.0);
+        assert_eq!(bucket.try_take(1.0, now), Err(Duration::from_millis(200)));
     }
 
     #[test]

@@ -35,12 +35,12 @@ use crate::Priority;
 /// let limiter = RateLimiter::new(Checked::new(LimiterConfig { adapt, ..LimiterConfig::default() })?);
 ///
 /// let now = Instant::now();
-/// for _ in 0..4 {
-///     limiter.try_acquire(Priority::Normal, now)?; // from a burst of 5, of which half a token is reserved
+/// for _ in 0..5 {
+///     limiter.try_acquire(Priority::Normal, now)?; // from a burst of 5
 /// }
 /// let refusal = limiter.try_acquire(Priority::Normal, now).unwrap_err();
-/// assert_eq!(refusal.retry_after, Duration::from_millis(50));
-/// limiter.try_acquire(Priority::Critical, now)?;
+/// assert_eq!(refusal.retry_after, Duration::from_millis(100));
+/// limiter.try_acquire(Priority::Critical, now)?; // on credit
 ///
 /// // In async code: waits for its turn, up to `max_wait` and never past the deadline.
 /// # let run = async move {

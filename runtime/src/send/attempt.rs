@@ -15,6 +15,7 @@ use crate::{
     payload::{self, PayloadError},
     replies::{Answer, Expected},
     store::{self, Outgoing, StoreError},
+    telemetry::Publishing,
     trace::TraceContext,
 };
 
@@ -65,26 +66,34 @@ impl Attempt<'_> {
             self.client
                 .namespace()
                 .command(&command.target, command.priority, &command.action);
-        let outgoing = self.outgoing(subject).await?;
+        let publishing = Publishing::command(self.client, &subject, command, true);
+        let outgoing = self.outgoing(subject, &publishing).await?;
         let publish_by = self.deadline.min(Instant::now() + LONGEST_PUBLISH);
         let subject = outgoing.subject.clone();
         let mut denials = self.client.denials().listen();
         let storing = store::store(self.client.nats(), &outgoing, publish_by);
         tokio::pin!(storing);
-        let mut stored = false;
+        // Gone as soon as the message is stored.
+        let mut publishing = Some(publishing);
         loop {
             tokio::select! {
                 // In this order: all progress is reported before the response ends the wait.
                 biased;
                 progress = next_progress(&mut expected.progress) => report(&progress, on_progress),
-                answer = &mut expected.response => return self.read(answer).await,
-                // The reply may overtake the acknowledgement, which is then of no interest.
-                outcome = &mut storing, if !stored => {
-                    outcome.map_err(store_error)?;
-                    stored = true;
+                answer = &mut expected.response => {
+                    // The reply may overtake the acknowledgement, which is then of no interest.
+                    publishing.take().into_iter().for_each(Publishing::proven);
+                    return self.read(answer).await;
                 }
-                () = denials.refused(&subject), if !stored => return Err(SendError::PermissionDenied { subject }),
-                () = sleep_until(self.deadline) => return Err(self.timed_out(stored)),
+                outcome = &mut storing, if publishing.is_some() => {
+                    publishing.take().into_iter().for_each(|publishing| publishing.stored(&outcome));
+                    outcome.map_err(store_error)?;
+                }
+                () = denials.refused(&subject), if publishing.is_some() => {
+                    publishing.take().into_iter().for_each(Publishing::refused);
+                    return Err(SendError::PermissionDenied { subject });
+                }
+                () = sleep_until(self.deadline) => return Err(self.timed_out(publishing.is_none())),
             }
         }
     }
@@ -99,7 +108,8 @@ impl Attempt<'_> {
             .client
             .namespace()
             .realtime(&command.target, &command.action);
-        let outgoing = self.outgoing(subject).await?;
+        let publishing = Publishing::command(self.client, &subject, command, false);
+        let outgoing = self.outgoing(subject, &publishing).await?;
         let reply_to = command
             .reply_to
             .clone()
@@ -107,13 +117,15 @@ impl Attempt<'_> {
         let subject = outgoing.subject.clone();
         let mut denials = self.client.denials().listen();
         // As the message's own reply subject it also lets the server say that nobody listens.
-        let publishing = self.client.nats().publish_with_reply_and_headers(
+        let leaving = self.client.nats().publish_with_reply_and_headers(
             outgoing.subject,
             reply_to,
             outgoing.headers,
             outgoing.body,
         );
-        match timeout_at(self.deadline, publishing).await {
+        let left = timeout_at(self.deadline, leaving).await;
+        publishing.left(matches!(left, Ok(Ok(()))));
+        match left {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 return Err(SendError::Transport {
@@ -134,8 +146,13 @@ impl Attempt<'_> {
         }
     }
 
-    async fn outgoing(&self, subject: String) -> Result<Outgoing, SendError> {
-        let composing = outgoing(self.client, subject, self.command, self.trace);
+    async fn outgoing(
+        &self,
+        subject: String,
+        publishing: &Publishing,
+    ) -> Result<Outgoing, SendError> {
+        let trace = publishing.headers_of(self.trace);
+        let composing = outgoing(self.client, subject, self.command, &trace);
         let Ok(composed) = timeout_at(self.deadline, composing).await else {
             return Err(self.timed_out(false));
         };
@@ -143,6 +160,7 @@ impl Attempt<'_> {
         if let Some(instance) = self.not_instance {
             outgoing.headers.insert("Mcp-Not-Instance", instance);
         }
+        publishing.sends(&outgoing);
         Ok(outgoing)
     }
 

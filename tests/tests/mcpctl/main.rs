@@ -13,6 +13,7 @@ mod retries;
 mod send;
 mod submit;
 mod usage;
+mod workflow;
 
 /// A port on which nothing listens: it was free a moment ago, and the kernel does not give it out again at once.
 async fn dead_url() -> String {

@@ -2,9 +2,9 @@
 
 use async_nats::ConnectErrorKind;
 use mcp_agent_sdk::{
-    SendError, ServerError,
+    McpError, SendError, ServerError, WorkflowError,
     runtime::{
-        ConfigError, ConnectError, DeadLetterError, PublishError, ReceiveError,
+        CodeInfo, ConfigError, ConnectError, DeadLetterError, PublishError, ReceiveError,
         persistence::PersistenceError, topology::TopologyError,
     },
 };
@@ -117,6 +117,35 @@ impl From<DeadLetterError> for Failure {
     }
 }
 
+impl From<WorkflowError> for Failure {
+    fn from(error: WorkflowError) -> Self {
+        let text = error.to_string();
+        let failure = match &error {
+            WorkflowError::NoSuchDefinition { .. } => Self::answered(text).remedy(
+                "an agent brings its definitions when it starts: `mcpctl workflow definitions`",
+            ),
+            WorkflowError::NoSuchWorkflow { .. } => {
+                Self::answered(text).remedy("`mcpctl workflow list` shows those there are")
+            }
+            WorkflowError::Refused(_) => {
+                let failure = Self::answered(format!("{}: {text}", error.code()));
+                // A code of the catalogue has its remedy there.
+                match CodeInfo::of(error.code()) {
+                    Some(info) => failure.remedy(info.remedy),
+                    None => failure,
+                }
+            }
+            WorkflowError::NoAnswer { .. } => Self::unreachable(text)
+                .remedy("`mcpctl workflow definitions` shows which engines are there"),
+            WorkflowError::Transport { .. } => {
+                Self::unreachable(text).remedy("check the server with `mcpctl doctor`")
+            }
+            _ => Self::usage(text),
+        };
+        failure.document(json!({ "error": McpError::from(error) }))
+    }
+}
+
 impl From<ReceiveError> for Failure {
     fn from(error: ReceiveError) -> Self {
         match error {
@@ -138,6 +167,8 @@ impl From<mcp_agent_sdk::Error> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use mcp_agent_sdk::runtime::CarriedError;
+
     use super::*;
     use crate::failure::Exit;
 
@@ -166,5 +197,22 @@ mod tests {
             Exit::Usage,
         );
         check(ServerError::NotFound.into(), Exit::Usage);
+        let id = "w1".to_owned();
+        check(WorkflowError::NoSuchWorkflow { id }.into(), Exit::Answered);
+        let waited = std::time::Duration::from_secs(1);
+        check(WorkflowError::NoAnswer { waited }.into(), Exit::Unreachable);
+    }
+
+    #[test]
+    fn refusal_of_an_engine_has_the_remedy_of_its_code() {
+        let refused = McpError::permanent("STATE_MISMATCH").message("it is in `third`");
+        let failure = Failure::from(WorkflowError::Refused(CarriedError(refused)));
+        assert_eq!(failure.exit, Exit::Answered);
+        let sentence = failure.sentence();
+        assert!(
+            sentence.starts_with("STATE_MISMATCH: it is in `third`; "),
+            "{sentence}"
+        );
+        assert_eq!(failure.to_json()["error"]["code"], "STATE_MISMATCH");
     }
 }

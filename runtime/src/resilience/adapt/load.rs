@@ -73,7 +73,12 @@ impl Load {
         Some(ROOMY / self.utilization.max(0.01))
     }
 
-    fn is_busy(&self, config: &AdaptConfig, now: Instant) -> bool {
+    /// How long commands wait, as smoothed.
+    pub(super) fn queue_wait(&self) -> Duration {
+        Duration::try_from_secs_f64(self.queue_wait).unwrap_or_default()
+    }
+
+    pub(super) fn is_busy(&self, config: &AdaptConfig, now: Instant) -> bool {
         self.is_known(now) && self.utilization >= config.busy
     }
 

@@ -105,7 +105,8 @@ fn the_reported_load_raises_holds_and_cuts() {
         adapter.observe(Signal::PushedBack, 1.0, LATENCY, now);
         let cut = adapter.limit(now).unwrap();
         adapter.held_back();
-        now += millis(500);
+        // Later than what waited longest was sent.
+        now += millis(700);
         let report = LoadReport {
             capacity: 8,
             utilization,
@@ -134,6 +135,33 @@ fn an_overload_reported_while_nothing_is_sent_sets_no_limit() {
     assert_eq!(adapter.limit(now), None);
 }
 
+#[test]
+fn a_queue_that_has_piled_up_is_worked_off_at_a_tenth_of_the_pace() {
+    let mut now = start();
+    let mut adapter = running(10, &mut now);
+    let report = |utilization| LoadReport {
+        capacity: 8,
+        utilization,
+        queue_wait_p95: millis(2_000),
+    };
+    adapter.observe_load(report(1.0), now);
+    let limit = adapter.limit(now).unwrap();
+    assert_eq!(adapter.pace(now), Some(limit * DRAIN_PACE));
+    assert_eq!(adapter.drains_for(now), Some(millis(1_750)));
+    assert_eq!(adapter.pace(now + millis(1_750)), Some(limit));
+    // Commands that still waited long were sent before the cut.
+    adapter.observe_load(report(1.0), now + millis(1_999));
+    assert_eq!(adapter.limit(now), Some(limit));
+    // A target with free handlers has no queue left.
+    adapter.observe_load(report(1.0), now + millis(2_100));
+    assert!(adapter.drains_for(now + millis(2_100)).is_some());
+    let idle = LoadReport { utilization: 0.1, ..report(0.1) };
+    for n in 0..20 {
+        adapter.observe_load(idle, now + millis(2_200 + 50 * n));
+    }
+    assert_eq!(adapter.drains_for(now + millis(3_200)), None);
+}
+
 proptest! {
     #[test]
     fn the_limit_stays_within_its_bounds(
@@ -156,6 +184,8 @@ proptest! {
             adapter.held_back();
             let limit = adapter.limit(now).unwrap();
             prop_assert!((5.0..=50.0).contains(&limit));
+            let pace = adapter.pace(now).unwrap();
+            prop_assert!((5.0..=limit).contains(&pace));
         }
     }
 }

@@ -8,6 +8,8 @@
 //!      |                              passed       v             |
 //!      +-------------------------------------- half-open --------+
 //! ```
+//!
+//! An operator can force it open, until a reset or for a time, after which it probes as after any open time.
 
 use std::collections::VecDeque;
 use std::ops::AddAssign;
@@ -39,9 +41,15 @@ pub enum Outcome {
     Ignored,
 }
 
+/// The longest a breaker is held open by an operator: one that was forgotten is not for ever.
+const LONGEST_FORCED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Says during which stay in a state a call was admitted. What it came to counts only while that stay lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stay(u64);
+pub(super) struct Stay {
+    number: u64,
+    pub(super) probes: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -58,7 +66,7 @@ pub(super) struct Machine {
 enum Phase {
     Closed,
     Open { until: Instant },
-    ForcedOpen,
+    ForcedOpen { until: Instant },
     HalfOpen(Probes),
 }
 
@@ -97,25 +105,37 @@ impl Machine {
     }
 
     pub(super) fn admit(&mut self, now: Instant) -> Result<Stay, Refusal> {
-        if matches!(self.phase, Phase::Open { until } if now >= until) {
+        if let Phase::Open { until } | Phase::ForcedOpen { until } = self.phase
+            && now >= until
+        {
             self.enter(
                 Phase::HalfOpen(Probes::default()),
                 TransitionCause::OpenTimePassed,
                 now,
             );
         }
+        let stay = |probes| Stay {
+            number: self.stay,
+            probes,
+        };
         match &mut self.phase {
-            Phase::Closed => Ok(Stay(self.stay)),
+            Phase::Closed => Ok(stay(false)),
             Phase::HalfOpen(probes) if probes.admitted() < self.config.probes => {
                 probes.under_way += 1;
-                Ok(Stay(self.stay))
+                Ok(stay(true))
             }
             Phase::HalfOpen(_) => refuse(RefusalReason::Probing, PROBING_RETRY),
             Phase::Open { until } => refuse(
                 RefusalReason::CircuitOpen,
                 until.saturating_duration_since(now),
             ),
-            Phase::ForcedOpen => refuse(RefusalReason::ForcedOpen, self.config.open_max),
+            // Whoever forced it may reset it at any time: worth another look by then.
+            Phase::ForcedOpen { until } => refuse(
+                RefusalReason::ForcedOpen,
+                until
+                    .saturating_duration_since(now)
+                    .min(self.config.open_max),
+            ),
         }
     }
 
@@ -128,7 +148,7 @@ impl Machine {
         now: Instant,
         draw: f64,
     ) {
-        if stay.0 != self.stay {
+        if stay.number != self.stay {
             return;
         }
         let slow = self.config.slow_call.is_some_and(|limit| took >= limit);
@@ -136,21 +156,24 @@ impl Machine {
             Phase::Closed => self.count(outcome, slow, now, draw),
             Phase::HalfOpen(probes) => self.judge(probes.with(outcome, slow), now, draw),
             // Nobody is admitted in these, so no stay leads here.
-            Phase::Open { .. } | Phase::ForcedOpen => {}
+            Phase::Open { .. } | Phase::ForcedOpen { .. } => {}
         }
     }
 
     pub(super) fn release(&mut self, stay: Stay) {
         if let Phase::HalfOpen(probes) = &mut self.phase
-            && stay.0 == self.stay
+            && stay.number == self.stay
         {
             probes.under_way -= 1;
         }
     }
 
-    pub(super) fn force_open(&mut self, now: Instant) {
-        if !matches!(self.phase, Phase::ForcedOpen) {
-            self.enter(Phase::ForcedOpen, TransitionCause::Forced, now);
+    pub(super) fn force_open(&mut self, time: Option<Duration>, now: Instant) {
+        let time = time.map_or(LONGEST_FORCED, |time| time.min(LONGEST_FORCED));
+        let forced = Phase::ForcedOpen { until: now + time };
+        match self.phase {
+            Phase::ForcedOpen { .. } => self.phase = forced,
+            _ => self.enter(forced, TransitionCause::Forced, now),
         }
     }
 
@@ -169,13 +192,15 @@ impl Machine {
     pub(super) fn snapshot(&mut self, now: Instant) -> BreakerSnapshot {
         let calls = self.window.total(now);
         let (open_for, probing) = match self.phase {
-            Phase::Open { until } => (until.checked_duration_since(now), 0),
+            Phase::Open { until } | Phase::ForcedOpen { until } => {
+                (until.checked_duration_since(now), 0)
+            }
             Phase::HalfOpen(probes) => (None, probes.under_way),
-            Phase::Closed | Phase::ForcedOpen => (None, 0),
+            Phase::Closed => (None, 0),
         };
         BreakerSnapshot {
             state: self.phase.state(),
-            forced: matches!(self.phase, Phase::ForcedOpen),
+            forced: matches!(self.phase, Phase::ForcedOpen { .. }),
             open_for: open_for.filter(|left| !left.is_zero()),
             calls: calls.all,
             failures: calls.failed,
@@ -242,11 +267,20 @@ impl Machine {
         if self.transitions.len() == TRANSITIONS_KEPT {
             self.transitions.pop_front();
         }
+        let calls = self.window.total(at);
         self.transitions.push_back(Transition {
             from: self.phase.state(),
             to: phase.state(),
             cause,
             at,
+            open_for: match phase {
+                Phase::Open { until } | Phase::ForcedOpen { until } => {
+                    Some(until.saturating_duration_since(at))
+                }
+                Phase::Closed | Phase::HalfOpen(_) => None,
+            },
+            calls: calls.all,
+            failures: calls.failed,
         });
         self.phase = phase;
         self.stay += 1;
@@ -257,7 +291,7 @@ impl Phase {
     fn state(self) -> BreakerState {
         match self {
             Self::Closed => BreakerState::Closed,
-            Self::Open { .. } | Self::ForcedOpen => BreakerState::Open,
+            Self::Open { .. } | Self::ForcedOpen { .. } => BreakerState::Open,
             Self::HalfOpen(_) => BreakerState::HalfOpen,
         }
     }

@@ -130,14 +130,38 @@ fn answers_from_before_the_opening_count_for_nothing() {
 #[test]
 fn forced_open_stays_until_reset() {
     let (breaker, now) = (exact(), start());
-    breaker.force_open(now);
-    breaker.force_open(now);
+    breaker.force_open(None, now);
+    breaker.force_open(None, now);
     let refusal = breaker.admit(now + seconds(3600)).unwrap_err();
     assert_eq!(refusal.reason, RefusalReason::ForcedOpen);
     breaker.reset(now);
     assert!(breaker.admit(now).is_ok());
     let causes: Vec<_> = breaker.take_transitions().iter().map(|t| t.cause).collect();
     assert_eq!(causes, [TransitionCause::Forced, TransitionCause::Reset]);
+}
+
+#[test]
+fn forced_open_for_a_time_probes_after_it() {
+    let (breaker, now) = (exact(), start());
+    breaker.force_open(Some(seconds(30)), now);
+    let refusal = breaker.admit(now + seconds(10)).unwrap_err();
+    assert_eq!(refusal.reason, RefusalReason::ForcedOpen);
+    assert_eq!(refusal.retry_after, seconds(20));
+    let later = now + seconds(30);
+    let probe = breaker.admit(later).unwrap();
+    assert!(probe.is_probe());
+    probe.record(Outcome::Success, QUICK, later);
+    call(&breaker, Outcome::Success, QUICK, later);
+    assert_eq!(state(&breaker, later), BreakerState::Closed);
+    assert!(!breaker.admit(later).unwrap().is_probe());
+}
+
+#[test]
+fn a_forgotten_force_ends_after_a_day() {
+    let (breaker, now) = (exact(), start());
+    breaker.force_open(None, now);
+    assert!(breaker.admit(now + seconds(24 * 3600 - 1)).is_err());
+    assert!(breaker.admit(now + seconds(24 * 3600)).is_ok());
 }
 
 #[test]

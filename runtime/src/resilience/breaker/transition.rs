@@ -3,8 +3,11 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// The state of a breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Calls pass.
     Closed,
@@ -35,6 +38,12 @@ pub struct Transition {
     pub cause: TransitionCause,
     /// When.
     pub at: Instant,
+    /// For how long it opens; nothing where it does not.
+    pub open_for: Option<Duration>,
+    /// Calls in its window.
+    pub calls: u32,
+    /// Those that failed.
+    pub failures: u32,
 }
 
 /// What made a breaker change its state.
@@ -78,7 +87,7 @@ pub struct BreakerSnapshot {
     pub state: BreakerState,
     /// Whether an operator holds it open.
     pub forced: bool,
-    /// What is left of the open time; nothing when it is not open, has passed, or has no end.
+    /// What is left of the open time; nothing when it is not open or the time has passed.
     pub open_for: Option<Duration>,
     /// Calls in the window that count: not those ignored.
     pub calls: u32,

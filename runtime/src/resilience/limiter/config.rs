@@ -7,7 +7,7 @@ use crate::resilience::adapt::AdaptConfig;
 use crate::resilience::config::{InvalidConfig, Validate, ensure};
 use crate::resilience::lanes::LaneFloors;
 
-/// The smallest bucket: a tenth of it, the default reserve, just holds one critical command.
+/// The smallest bucket: two low-priority commands, and half a one to spare.
 const SMALLEST_BURST: f64 = 5.0;
 
 /// The settings of a [`RateLimiter`](super::RateLimiter).
@@ -21,8 +21,10 @@ pub struct LimiterConfig {
     /// So many tokens may pile up as the rate makes in this time (5 at least). Default 100 ms: enough to keep the
     /// target busy between two turns of a scheduler, too little to flood it. Up to a minute.
     pub burst: Duration,
-    /// The part of the burst that only `critical` may use. Default 0.1. From 0 to 0.5.
-    pub reserve: f64,
+    /// What only `critical` may use: so many tokens on credit as the rate makes in this time; the others wait until they
+    /// are paid back. Default 1 s: critical commands go on at once while what comes behind them is slowed, and are slowed
+    /// themselves only when they alone are too many. Up to a minute.
+    pub reserve: Duration,
     /// How long a command waits for its turn; less where its deadline is nearer. Default 1 s: who waits longer is better
     /// told so, and retries with backoff. Up to an hour.
     pub max_wait: Duration,
@@ -37,7 +39,7 @@ impl Default for LimiterConfig {
         Self {
             adapt: AdaptConfig::default(),
             burst: Duration::from_millis(100),
-            reserve: 0.1,
+            reserve: Duration::from_secs(1),
             max_wait: Duration::from_secs(1),
             max_waiting: 10_000,
             floors: LaneFloors::default(),
@@ -56,10 +58,10 @@ impl Validate for LimiterConfig {
             "up to 60 s",
         )?;
         ensure(
-            (0.0..=0.5).contains(&self.reserve),
+            self.reserve <= Duration::from_secs(60),
             "reserve",
             self.reserve,
-            "from 0 to 0.5",
+            "up to 60 s",
         )?;
         ensure(
             self.max_wait <= Duration::from_secs(3600),
@@ -80,6 +82,11 @@ impl LimiterConfig {
     /// The burst that goes with a rate.
     pub(super) fn burst_of(&self, rate: f64) -> f64 {
         (rate * self.burst.as_secs_f64()).max(SMALLEST_BURST)
+    }
+
+    /// What may be owed at a rate.
+    pub(super) fn credit_of(&self, rate: f64) -> f64 {
+        rate * self.reserve.as_secs_f64()
     }
 }
 
@@ -108,14 +115,13 @@ mod tests {
         check("busy", |c| c.adapt.busy = 0.0);
         check("low", |c| c.floors.low = 0);
         check("burst", |c| c.burst = Duration::MAX);
-        check("reserve", |c| c.reserve = 0.6);
+        check("reserve", |c| c.reserve = Duration::MAX);
         check("max_wait", |c| c.max_wait = Duration::MAX);
         check("max_waiting", |c| c.max_waiting = 0);
     }
 
     #[test]
-    fn every_lane_fits_the_smallest_bucket_beside_the_largest_reserve() {
-        assert!(weight(Priority::Low) + SMALLEST_BURST * 0.5 <= SMALLEST_BURST);
-        assert!(weight(Priority::Critical) <= SMALLEST_BURST * LimiterConfig::default().reserve);
+    fn every_lane_fits_the_smallest_bucket() {
+        assert!(2.0 * weight(Priority::Low) <= SMALLEST_BURST);
     }
 }

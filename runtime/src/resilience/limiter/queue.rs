@@ -43,6 +43,8 @@ pub(super) struct Queue<W> {
     adapter: RateAdapter,
     /// Absent while there is no limit.
     bucket: Option<TokenBucket>,
+    /// What the bucket may owe.
+    credit: f64,
     paused_until: Option<Instant>,
     scheduler: LaneScheduler,
     /// By lane, then by arrival.
@@ -59,6 +61,7 @@ impl<W> Queue<W> {
             scheduler: LaneScheduler::new(Checked::new(config.floors).expect(part)),
             config,
             bucket: None,
+            credit: 0.0,
             paused_until: None,
             lanes: std::array::from_fn(|_| BTreeMap::new()),
             arrivals: 0,
@@ -126,7 +129,11 @@ impl<W> Queue<W> {
                 self.leave(ticket);
                 Turn::Now
             }
-            Err(wait) => Turn::At(now + wait),
+            // A limit that is lowered for a while comes back before that.
+            Err(wait) => match self.adapter.drains_for(now) {
+                Some(left) => Turn::At(now + wait.min(left)),
+                None => Turn::At(now + wait),
+            },
         }
     }
 
@@ -165,18 +172,32 @@ impl<W> Queue<W> {
     pub(super) fn refusal(&mut self, lane: Priority, now: Instant) -> Refusal {
         let pause = self.pause_left(now);
         let ahead = self.lanes[index(lane)].len() as f64;
-        let reserve = self.reserve(lane);
-        let tokens = self.bucket.as_mut().map_or(Duration::ZERO, |bucket| {
-            let missing = (ahead + 1.0) * weight(lane) + reserve - bucket.available(now);
-            bucket.time_for(missing)
-        });
+        let least = self.least(lane);
+        let tokens = self.time_for((ahead + 1.0) * weight(lane) + least, now);
         Refusal {
             reason: pause.map_or(RefusalReason::RateLimited, |_| RefusalReason::Paused),
             retry_after: tokens.max(pause.unwrap_or_default()),
         }
     }
 
-    /// The limit as last followed.
+    /// How long until the bucket holds so many.
+    fn time_for(&mut self, tokens: f64, now: Instant) -> Duration {
+        let (drains, limit) = (self.adapter.drains_for(now), self.adapter.limit(now));
+        let Some(bucket) = &mut self.bucket else {
+            return Duration::ZERO;
+        };
+        let missing = tokens - bucket.available(now);
+        let at_this_pace = bucket.time_for(missing);
+        match (drains, limit) {
+            (Some(left), Some(limit)) if at_this_pace > left => {
+                let then = missing - bucket.rate() * left.as_secs_f64();
+                left + Duration::try_from_secs_f64((then / limit).max(0.0)).unwrap_or(at_this_pace)
+            }
+            _ => at_this_pace,
+        }
+    }
+
+    /// The rate as last followed.
     pub(super) fn limit(&self) -> Option<f64> {
         self.bucket.as_ref().map(TokenBucket::rate)
     }
@@ -215,9 +236,9 @@ impl<W> Queue<W> {
 
     fn take_tokens(&mut self, lane: Priority, now: Instant) -> Result<(), Duration> {
         self.follow(now);
-        let (reserve, weight) = (self.reserve(lane), weight(lane));
+        let (least, weight) = (self.least(lane), weight(lane));
         if let Some(bucket) = &mut self.bucket
-            && let Err(wait) = bucket.try_take_leaving(reserve, weight, now)
+            && let Err(wait) = bucket.try_take_leaving(least, weight, now)
         {
             self.adapter.held_back();
             return Err(wait);
@@ -226,24 +247,32 @@ impl<W> Queue<W> {
         Ok(())
     }
 
-    fn reserve(&self, lane: Priority) -> f64 {
-        match (lane, &self.bucket) {
-            (Priority::Critical, _) | (_, None) => 0.0,
-            (_, Some(bucket)) => bucket.burst() * self.config.reserve,
+    /// What has to be left in the bucket. `critical` has credit, and so has a lane that it has kept from its turn.
+    fn least(&self, lane: Priority) -> f64 {
+        let overdue = self.scheduler.overdue(self.waiting()).unwrap_or(0);
+        let kept_back = || self.scheduler.peek(self.waiting()) == Some(lane);
+        match lane == Priority::Critical || (overdue >= RESERVED_TURNS && kept_back()) {
+            true => -self.credit,
+            false => 0.0,
         }
     }
 
-    /// Brings the bucket to the adapter's limit.
+    /// Brings the bucket to the adapter's pace.
     pub(super) fn follow(&mut self, now: Instant) {
-        let limit = self.adapter.limit(now);
-        match (&mut self.bucket, limit) {
-            (bucket, None) => *bucket = None,
-            (Some(bucket), Some(rate)) if bucket.rate() == rate => {}
-            (Some(bucket), Some(rate)) => bucket.set_rate(rate, self.config.burst_of(rate), now),
-            (bucket, Some(rate)) => {
-                *bucket = Some(TokenBucket::new(rate, self.config.burst_of(rate), now));
+        let (Some(limit), Some(pace)) = (self.adapter.limit(now), self.adapter.pace(now)) else {
+            self.bucket = None;
+            return;
+        };
+        let (burst, credit) = (self.config.burst_of(limit), self.config.credit_of(limit));
+        match &mut self.bucket {
+            Some(bucket) if bucket.rate() == pace && self.credit == credit => {}
+            Some(bucket) => {
+                bucket.set_rate(pace, burst, now);
+                bucket.forgive(credit);
             }
+            None => self.bucket = Some(TokenBucket::new(pace, burst, now)),
         }
+        self.credit = credit;
     }
 }
 

@@ -5,8 +5,14 @@ use crate::resilience::adapt::AdaptConfig;
 use crate::resilience::lanes::LANES;
 use crate::resilience::start;
 
-/// A queue with a fixed rate, and its bucket (5 tokens) drained.
+/// A queue with a fixed rate, its bucket (5 tokens) drained, and no credit.
 fn drained(rate: f64, now: Instant) -> Queue<()> {
+    let mut queue = with_reserve(rate, Duration::ZERO);
+    while queue.take(Priority::Critical, now).is_ok() {}
+    queue
+}
+
+fn with_reserve(rate: f64, reserve: Duration) -> Queue<()> {
     let adapt = AdaptConfig {
         min_rate: rate,
         max_rate: Some(rate),
@@ -15,11 +21,10 @@ fn drained(rate: f64, now: Instant) -> Queue<()> {
     let config = LimiterConfig {
         adapt,
         burst: Duration::ZERO,
+        reserve,
         ..LimiterConfig::default()
     };
-    let mut queue = Queue::new(Checked::new(config).unwrap());
-    while queue.take(Priority::Critical, now).is_ok() {}
-    queue
+    Queue::new(Checked::new(config).unwrap())
 }
 
 fn join(queue: &mut Queue<()>, lane: Priority, now: Instant) -> Ticket {
@@ -52,18 +57,18 @@ fn without_a_limit_everyone_leaves_at_once() {
 fn the_reserve_is_for_critical_only() {
     let now = start();
     let check = |lane, expected: usize| {
-        let mut queue = drained(1.0, now);
-        let full = now + Duration::from_secs(60);
-        let taken = (0..).take_while(|_| queue.take(lane, full).is_ok()).count();
+        let mut queue = with_reserve(10.0, Duration::from_secs(1));
+        let taken = (0..).take_while(|_| queue.take(lane, now).is_ok()).count();
         assert_eq!(taken, expected, "{lane:?}");
         assert_eq!(
-            queue.take(Priority::Critical, full).is_ok(),
+            queue.take(Priority::Critical, now).is_ok(),
             lane != Priority::Critical
         );
     };
-    check(Priority::Critical, 10);
-    check(Priority::High, 9);
-    check(Priority::Normal, 4);
+    // A bucket of five, and ten on credit.
+    check(Priority::Critical, 30);
+    check(Priority::High, 10);
+    check(Priority::Normal, 5);
     check(Priority::Low, 2);
 }
 
@@ -113,11 +118,11 @@ fn run_one(queue: &mut Queue<()>, now: &mut Instant, end: Instant) -> Option<Tic
 fn who_cannot_be_served_in_time_does_not_join() {
     let now = start();
     let mut queue = drained(10.0, now);
-    let soon = now + Duration::from_millis(149);
+    let soon = now + Duration::from_millis(99);
     let refusal = queue.join(Priority::Normal, (), soon, now).unwrap_err();
     assert_eq!(refusal.reason, RefusalReason::RateLimited);
-    // One token, and half a one in reserve, at ten a second.
-    assert!(refusal.retry_after.abs_diff(Duration::from_millis(150)) < Duration::from_micros(1));
+    // One token at ten a second.
+    assert!(refusal.retry_after.abs_diff(Duration::from_millis(100)) < Duration::from_micros(1));
     assert!(queue.join(Priority::Critical, (), soon, now).is_ok());
 }
 

@@ -5,23 +5,17 @@ use std::marker::PhantomData;
 /// An action of an agent, with the types of its parameters and its result.
 ///
 /// ```
-/// use mcp_agent_sdk::{Action, Agent, Context, McpError};
+/// use mcp_runtime::{Action, Client, SendError};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
 /// struct Greeting { name: String }
 ///
+/// // The agent serves it, everyone else calls it: neither can get a name or a type wrong.
 /// const GREET: Action<Greeting, String> = Action::new("greeter", "greet");
 ///
-/// async fn greet(_ctx: Context, greeting: Greeting) -> Result<String, McpError> {
-///     Ok(format!("hello, {}", greeting.name))
-/// }
-///
-/// // One side serves it ...
-/// let agent = Agent::new("greeter").handle(GREET, greet);
-/// // ... the other calls it: neither can get a name or a type wrong.
-/// async fn caller(ctx: Context) -> Result<String, McpError> {
-///     Ok(ctx.call(GREET, &Greeting { name: "Ada".into() }).await?)
+/// async fn caller(client: Client) -> Result<String, SendError> {
+///     client.call(GREET, &Greeting { name: "Ada".into() }).await
 /// }
 /// ```
 #[derive(Debug)]

@@ -1,5 +1,9 @@
 //! Breakers and limits in the send path: what a dead target costs, and how traffic comes back.
 
+mod breakers;
+mod bytes;
+mod overload;
+
 use std::{
     future::IntoFuture,
     time::{Duration, Instant},
@@ -91,6 +95,35 @@ async fn a_dead_target_costs_next_to_nothing_and_traffic_comes_back() -> TestRes
     assert_eq!(succeeded, 20, "traffic is back");
     // One open time, a fifth longer at most, and the probes.
     assert!(back.elapsed() < OPEN_TIME * 2, "{:?}", back.elapsed());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traffic_is_back_to_nine_tenths_within_two_open_periods() -> TestResult {
+    let broker = TestBroker::start().await?;
+    let client = careful_client(&broker).await?;
+    trip(&client, 25).await;
+    let _agent = Agent::new("worker")
+        .on("double", double)
+        .start(&client)
+        .await?;
+    let back = Instant::now();
+    let send = async || {
+        let send = client.send_command::<u32>("worker", "double", 1);
+        send.timeout(Duration::from_secs(1)).await.is_ok()
+    };
+    // Steady traffic, whatever becomes of it.
+    let mut sent = Vec::new();
+    while back.elapsed() < 2 * OPEN_TIME {
+        sent.push(send().await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!sent[0], "the breaker was open: {sent:?}");
+    let mut done = 0;
+    for _ in 0..100 {
+        done += u32::from(send().await);
+    }
+    assert!(done >= 90, "{done} of 100");
     Ok(())
 }
 

@@ -1,0 +1,269 @@
+//! Traces and figures of a program: set up from the standard `OTEL_*` variables, taken down at its end.
+//!
+//! With no endpoint set nothing is exported, nothing is asked of the network and nothing is said about it. An
+//! endpoint that is down costs neither the work nor the exit more than [`SHUTDOWN`].
+
+#[cfg(feature = "otlp")]
+mod exporters;
+#[cfg(feature = "otlp")]
+mod heard;
+mod probes;
+mod prometheus;
+mod signals;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use mcp_runtime::telemetry::record_metrics;
+use opentelemetry::{KeyValue, global, metrics::MeterProvider, trace::TracerProvider};
+use opentelemetry_sdk::{
+    Resource,
+    metrics::{MeterProviderBuilder, SdkMeterProvider},
+    propagation::TraceContextPropagator,
+    trace::{SdkTracerProvider, TracerProviderBuilder},
+};
+use tokio::sync::oneshot;
+
+use crate::logging;
+
+pub(crate) use probes::Probes;
+pub(crate) use prometheus::Figures;
+
+use signals::{Signal, Wanted};
+
+/// How long the last spans and figures may take at the end, all of them together.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// The name under which our instruments and spans are known to backends.
+const SCOPE: &str = "mcp-runtime";
+
+/// There is one global tracer, meter and subscriber in a process: the first to come sets them up.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// How a program is to be observed; see [`Telemetry::start`].
+///
+/// [`Agent::run`](crate::Agent::run) does this by itself. It is for programs that only send.
+///
+/// ```no_run
+/// # async fn example() {
+/// use mcp_agent_sdk::Telemetry;
+///
+/// let telemetry = Telemetry::of("importer").start();
+/// // ... the work ...
+/// telemetry.shutdown().await;
+/// # }
+/// ```
+#[must_use = "nothing is observed before it is started"]
+#[derive(Debug)]
+pub struct Telemetry {
+    service: String,
+    about: Vec<KeyValue>,
+    lines: bool,
+    scraped: bool,
+}
+
+impl Telemetry {
+    /// A program that calls itself `service`, unless `OTEL_SERVICE_NAME` says otherwise.
+    pub fn of(service: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            about: Vec::new(),
+            lines: true,
+            scraped: false,
+        }
+    }
+
+    /// Writes no log lines: for a tool whose standard error is read by people.
+    pub fn without_log_lines(mut self) -> Self {
+        self.lines = false;
+        self
+    }
+
+    /// Says which one of its instances this is, and of which version.
+    pub(crate) fn instance(mut self, id: &str, version: &str) -> Self {
+        self.about
+            .push(KeyValue::new("service.instance.id", id.to_owned()));
+        self.about
+            .push(KeyValue::new("service.version", version.to_owned()));
+        self
+    }
+
+    /// Keeps figures also where no collector gets them: somebody reads `/metrics`.
+    pub(crate) fn scraped(mut self, scraped: bool) -> Self {
+        self.scraped = scraped;
+        self
+    }
+
+    /// Sets up log lines, traces and metrics for the process, as the environment says. Only the first call in a process
+    /// does; a program that has a `tracing` subscriber of its own keeps it.
+    ///
+    /// Call it inside the tokio runtime that the exporters are to use.
+    pub fn start(self) -> RunningTelemetry {
+        let mut running = RunningTelemetry::default();
+        if STARTED.swap(true, Ordering::AcqRel) {
+            return running;
+        }
+        let mut said = Vec::new();
+        let resource = self.resource();
+        if signals::wanted(Signal::Traces, &mut said) == Wanted::Otlp {
+            running.traces = tracer_provider(resource.clone(), &mut said);
+        }
+        let exported = signals::wanted(Signal::Metrics, &mut said) == Wanted::Otlp;
+        let scraped = self.scraped && !signals::is_disabled();
+        if exported || scraped {
+            let figures = scraped.then(|| Arc::new(Figures::default()));
+            running.metrics = meter_provider(resource, exported, figures.clone(), &mut said);
+            running.figures = figures;
+        }
+        running.install(self.lines);
+        for reason in said {
+            tracing::warn!(reason, "telemetry is less than the environment asks for");
+        }
+        running
+    }
+
+    fn resource(&self) -> Resource {
+        let mut resource = Resource::builder().with_attributes(self.about.clone());
+        // What the environment says goes before what we believe.
+        if !signals::names_the_service() {
+            resource = resource.with_service_name(self.service.clone());
+        }
+        resource.build()
+    }
+}
+
+#[cfg(feature = "otlp")]
+fn tracer_provider(resource: Resource, said: &mut Vec<String>) -> Option<SdkTracerProvider> {
+    let builder: TracerProviderBuilder = SdkTracerProvider::builder().with_resource(resource);
+    match exporters::spans() {
+        Ok(exporter) => Some(
+            builder
+                .with_batch_exporter(heard::Heard::new(exporter, "traces"))
+                .build(),
+        ),
+        Err(error) => {
+            said.push(format!("traces are not exported: {error}"));
+            None
+        }
+    }
+}
+
+#[cfg(not(feature = "otlp"))]
+fn tracer_provider(_: Resource, said: &mut Vec<String>) -> Option<SdkTracerProvider> {
+    let _: Option<TracerProviderBuilder> = None;
+    said.push("traces are not exported: this program was built without the feature `otlp`".into());
+    None
+}
+
+fn meter_provider(
+    resource: Resource,
+    exported: bool,
+    figures: Option<Arc<Figures>>,
+    said: &mut Vec<String>,
+) -> Option<SdkMeterProvider> {
+    let mut builder = SdkMeterProvider::builder().with_resource(resource);
+    if exported {
+        builder = with_exporter(builder, said)?;
+    }
+    if let Some(figures) = figures {
+        builder = builder.with_reader(prometheus::Reader(figures));
+    }
+    Some(builder.build())
+}
+
+#[cfg(feature = "otlp")]
+fn with_exporter(
+    builder: MeterProviderBuilder,
+    said: &mut Vec<String>,
+) -> Option<MeterProviderBuilder> {
+    match exporters::metrics() {
+        Ok(exporter) => {
+            Some(builder.with_periodic_exporter(heard::Heard::new(exporter, "metrics")))
+        }
+        Err(error) => {
+            said.push(format!("metrics are not exported: {error}"));
+            Some(builder)
+        }
+    }
+}
+
+#[cfg(not(feature = "otlp"))]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the same form as with the feature"
+)]
+fn with_exporter(
+    builder: MeterProviderBuilder,
+    said: &mut Vec<String>,
+) -> Option<MeterProviderBuilder> {
+    said.push("metrics are not exported: this program was built without the feature `otlp`".into());
+    Some(builder)
+}
+
+/// Telemetry that is set up; [`RunningTelemetry::shutdown`] sends what is left of it.
+#[must_use = "without a shutdown the last spans are lost"]
+#[derive(Debug, Default)]
+pub struct RunningTelemetry {
+    traces: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
+    figures: Option<Arc<Figures>>,
+}
+
+impl RunningTelemetry {
+    fn install(&self, lines: bool) {
+        let tracer = self.traces.as_ref().map(|traces| traces.tracer(SCOPE));
+        logging::init(tracer, lines);
+        if let Some(traces) = &self.traces {
+            global::set_text_map_propagator(TraceContextPropagator::new());
+            global::set_tracer_provider(traces.clone());
+        }
+        if let Some(metrics) = &self.metrics {
+            record_metrics(&metrics.meter(SCOPE));
+            global::set_meter_provider(metrics.clone());
+        }
+    }
+
+    pub(crate) fn figures(&self) -> Option<Arc<Figures>> {
+        self.figures.clone()
+    }
+
+    /// Sends what has not been sent yet, and gives up after 2 s.
+    pub async fn shutdown(self) {
+        let Self {
+            traces, metrics, ..
+        } = self;
+        // At the same time, and on threads of their own that nobody waits for longer: one by one against a collector
+        // that takes connections and says nothing it would be a quarter of a minute, and the runtime would wait for
+        // blocking tasks of its own when it ends.
+        let traces =
+            traces.map(|traces| ended(move || drop(traces.shutdown_with_timeout(SHUTDOWN))));
+        let metrics =
+            metrics.map(|metrics| ended(move || drop(metrics.shutdown_with_timeout(SHUTDOWN))));
+        let both = async {
+            for ended in [traces, metrics].into_iter().flatten() {
+                // A thread that panicked is done, too.
+                let _ = ended.await;
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN, both).await.is_err() {
+            tracing::debug!("the collector did not take the last spans and figures in time");
+        }
+    }
+}
+
+fn ended(work: impl FnOnce() + Send + 'static) -> oneshot::Receiver<()> {
+    let (done, ended) = oneshot::channel();
+    let thread = thread::Builder::new().name("telemetry-end".to_owned());
+    // Without a thread there is no last export, and the sender's drop says so.
+    let _ = thread.spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    ended
+}

@@ -1,0 +1,107 @@
+//! OTLP over gRPC or HTTP, as `OTEL_EXPORTER_OTLP_PROTOCOL` says (default `http/protobuf`).
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response, hyper::HyperClient};
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithHttpConfig};
+use tokio::runtime::Handle;
+
+use super::signals::{Signal, variable};
+
+/// How long one export may take where `OTEL_EXPORTER_OTLP_TIMEOUT` says nothing.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why there is no exporter.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoExporter {
+    #[error("OTEL_EXPORTER_OTLP_PROTOCOL={0} is not known here; known are grpc and http/protobuf")]
+    Protocol(String),
+    #[error("an exporter needs the tokio runtime")]
+    Runtime(#[from] tokio::runtime::TryCurrentError),
+    #[error("{0}")]
+    Build(#[from] ExporterBuildError),
+}
+
+enum Protocol {
+    Grpc,
+    Http,
+}
+
+pub(super) fn spans() -> Result<SpanExporter, NoExporter> {
+    let runtime = Handle::try_current()?;
+    let builder = SpanExporter::builder();
+    Ok(match protocol(Signal::Traces)? {
+        Protocol::Grpc => builder.with_tonic().build()?,
+        Protocol::Http => builder
+            .with_http()
+            .with_http_client(OnRuntime::new(runtime, Signal::Traces))
+            .build()?,
+    })
+}
+
+pub(super) fn metrics() -> Result<MetricExporter, NoExporter> {
+    let runtime = Handle::try_current()?;
+    let builder = MetricExporter::builder();
+    Ok(match protocol(Signal::Metrics)? {
+        Protocol::Grpc => builder.with_tonic().build()?,
+        Protocol::Http => builder
+            .with_http()
+            .with_http_client(OnRuntime::new(runtime, Signal::Metrics))
+            .build()?,
+    })
+}
+
+/// The variable of one signal goes before that of all.
+fn setting(signal: Signal, what: &str) -> Option<String> {
+    let own = format!("OTEL_EXPORTER_OTLP_{}_{what}", signal.as_str());
+    variable(&own).or_else(|| variable(&format!("OTEL_EXPORTER_OTLP_{what}")))
+}
+
+fn protocol(signal: Signal) -> Result<Protocol, NoExporter> {
+    match setting(signal, "PROTOCOL").as_deref() {
+        Some("grpc") => Ok(Protocol::Grpc),
+        None | Some("http/protobuf") => Ok(Protocol::Http),
+        Some(other) => Err(NoExporter::Protocol(other.to_owned())),
+    }
+}
+
+/// An HTTP client for the exporter's own threads, on which there is no runtime: the requests are made on ours.
+struct OnRuntime {
+    runtime: Handle,
+    client: Arc<dyn HttpClient>,
+}
+
+impl OnRuntime {
+    fn new(runtime: Handle, signal: Signal) -> Self {
+        let timeout = setting(signal, "TIMEOUT")
+            .and_then(|ms| ms.parse().ok())
+            .map_or(TIMEOUT, Duration::from_millis);
+        Self {
+            runtime,
+            client: Arc::new(HyperClient::with_default_connector(timeout, None)),
+        }
+    }
+}
+
+impl fmt::Debug for OnRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnRuntime").finish_non_exhaustive()
+    }
+}
+
+impl HttpClient for OnRuntime {
+    fn send_bytes<'life, 'future>(
+        &'life self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'future>>
+    where
+        'life: 'future,
+        Self: 'future,
+    {
+        let client = Arc::clone(&self.client);
+        let sending = self
+            .runtime
+            .spawn(async move { client.send_bytes(request).await });
+        Box::pin(async move { sending.await? })
+    }
+}

@@ -1,0 +1,142 @@
+//! `mcpctl workflow show`: one workflow, and the path it has taken.
+
+use clap::Args;
+use mcp_agent_sdk::{WorkflowRecord, WorkflowStatus, Workflows, runtime::Token};
+
+use super::{
+    clock, path, status,
+    target::{document, existing},
+};
+use crate::{
+    answer::in_words,
+    cli::Global,
+    failure::Failure,
+    output::{self, Tone, paint, utc},
+};
+
+/// Shows where a workflow stands, its data, and the path it has taken with the times.
+///
+/// With --json the document is the workflow's record, as PROTOCOL.md describes it.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The workflow's id
+    id: Token,
+}
+
+pub(super) async fn run(args: ShowArgs, global: &Global) -> Result<(), Failure> {
+    let client = global.connect().await?;
+    let record = existing(&Workflows::new(&client), &args.id).await?;
+    if global.json {
+        output::json(&document(&record)?);
+        return Ok(());
+    }
+    show(&record, clock::now_ms(&client).await?);
+    Ok(())
+}
+
+/// Prints it for people; `now_ms` by the server's clock.
+pub(super) fn show(record: &WorkflowRecord, now_ms: u64) {
+    output::line(head(record, now_ms).join("\n"));
+    output::line(paint(Tone::Quiet, "data"));
+    match serde_json::to_value(&record.data) {
+        Ok(data) => output::json(&data),
+        Err(error) => output::line(format!("cannot be shown as JSON: {error}")),
+    }
+    output::line(paint(Tone::Quiet, "path"));
+    output::line(path::drawn(record, now_ms));
+}
+
+fn head(record: &WorkflowRecord, now_ms: u64) -> Vec<String> {
+    let status = paint(status::tone(record.status), record.status.as_str());
+    let mut lines = vec![
+        format!("workflow    {}", paint(Tone::Strong, record.id.as_str())),
+        format!(
+            "definition  {}, version {}",
+            record.definition, record.version
+        ),
+        format!("state       {}", record.state),
+        format!("status      {status}{}", remark(record)),
+        format!("entry       {}, attempt {}", record.entry, record.attempt),
+        format!("created     {}", utc(record.created_at)),
+        format!(
+            "updated     {}, epoch {}",
+            utc(record.updated_at),
+            record.epoch
+        ),
+    ];
+    let mut optional = |name: &str, value: Option<String>| {
+        lines.extend(value.map(|value| format!("{name:<10}  {value}")));
+    };
+    let until = status::wakes_at(record).map(|at| status::moment(at, now_ms));
+    let waits = status::waits_for(record).map(|what| match &until {
+        Some(until) => format!("{what}, until {until}"),
+        None => what,
+    });
+    optional("waits for", waits);
+    optional(
+        "error",
+        record.error.as_ref().map(|error| in_words(error, 1)),
+    );
+    let kept = record.signals.iter();
+    let kept: Vec<String> = kept
+        .map(|signal| format!("{} (since {})", signal.name, utc(signal.at)))
+        .collect();
+    optional("signals", (!kept.is_empty()).then(|| kept.join(", ")));
+    let inbox = record.inbox.len();
+    optional(
+        "inbox",
+        (inbox > 0).then(|| format!("{inbox} to be taken in after this state")),
+    );
+    optional("parent", record.parent.as_ref().map(ToString::to_string));
+    optional("conversation", record.conversation_id.clone());
+    lines
+}
+
+/// What there is to say about the status.
+fn remark(record: &WorkflowRecord) -> String {
+    match (record.status, &record.stop_reason) {
+        (WorkflowStatus::Parked, _) => {
+            format!(": no engine knows version {}", record.version)
+        }
+        (_, Some(reason)) => format!(": {reason}"),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::path::tests::record, *};
+    use serde_json::json;
+
+    #[test]
+    fn head_tells_what_is_waited_for_and_until_when() {
+        let record = record(json!({
+            "state": "gate", "status": "waiting", "wait": { "signals": ["approve"] }, "wake_in_ms": 60_000,
+            "signals": [{ "name": "hurry", "at": 500 }], "updated_at": 5_000, "conversation_id": "c1",
+        }));
+        let head = head(&record, 35_000).join("\n");
+        for line in [
+            "definition  probe_pipeline, version 1",
+            "status      waiting",
+            "waits for   the signal approve, until 1970-01-01 00:01:05.000Z (in 30s)",
+            "signals     hurry (since 1970-01-01 00:00:00.500Z)",
+        ] {
+            assert!(head.lines().any(|found| found == line), "{line}:\n{head}");
+        }
+    }
+
+    #[test]
+    fn head_tells_why_it_ended() {
+        let error =
+            json!({ "code": "GPU_BUSY", "category": "PERMANENT", "recovery_strategy": "ABORT" });
+        let failed = record(json!({ "status": "failed", "error": error }));
+        let shown = head(&failed, 0).join("\n");
+        assert!(
+            shown.contains("error       GPU_BUSY (permanent)"),
+            "{shown}"
+        );
+        let stopped = record(json!({ "status": "stopped", "stop_reason": "too late" }));
+        let shown = head(&stopped, 0).join("\n");
+        assert!(shown.contains("status      stopped: too late"), "{shown}");
+    }
+}

@@ -1,0 +1,86 @@
+//! What an instance can be told by the control verbs.
+
+use std::time::Duration;
+
+use async_nats::Message;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{client::Client, error::SendError, message::Format};
+
+/// A control message, read.
+pub(super) enum Control {
+    Cancel { command_id: String },
+    Drain { instance: Option<String> },
+    Breaker(Breaker),
+}
+
+/// What is to be done with a breaker of the instance that is told so.
+#[derive(Deserialize)]
+pub(super) struct Breaker {
+    target: String,
+    #[serde(default)]
+    action: Option<String>,
+    #[serde(rename = "do")]
+    verb: Verb,
+    #[serde(default)]
+    for_ms: Option<u64>,
+    #[serde(default)]
+    pub(super) instance: Option<String>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Verb {
+    Open,
+    Reset,
+}
+
+#[derive(Deserialize)]
+struct Cancel {
+    command_id: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Drain {
+    #[serde(default)]
+    instance: Option<String>,
+}
+
+impl Breaker {
+    pub(super) fn obey(&self, client: &Client) -> Result<(), SendError> {
+        let action = self.action.as_deref();
+        match self.verb {
+            Verb::Open => {
+                client.force_open(&self.target, action, self.for_ms.map(Duration::from_millis))
+            }
+            Verb::Reset => client.reset_breaker(&self.target, action),
+        }
+    }
+}
+
+/// `None` for a verb that is not known, or a body that cannot be read.
+pub(super) fn read(message: &Message) -> Option<Control> {
+    Some(match message.subject.rsplit('.').next()? {
+        "cancel" => {
+            let body: Cancel = decode(message)?;
+            Control::Cancel {
+                command_id: body.command_id,
+            }
+        }
+        "drain" => {
+            let body: Drain = match message.payload.is_empty() {
+                true => Drain::default(),
+                false => decode(message)?,
+            };
+            Control::Drain {
+                instance: body.instance,
+            }
+        }
+        "breaker" => Control::Breaker(decode(message)?),
+        _ => return None,
+    })
+}
+
+fn decode<T: DeserializeOwned>(message: &Message) -> Option<T> {
+    Format::of_message(message).ok()?.decode(&message.payload).ok()
+}

@@ -1,0 +1,38 @@
+//! What the runtime tells about itself: spans of one trace over all agents, and figures.
+//!
+//! Nothing is exported from here. Spans go to whatever `tracing` subscriber the program has, under the target
+//! [`SPAN_TARGET`]; figures to the meter given to [`record_metrics`], and nowhere before that. Both cost next to
+//! nothing until then. The SDK sets both up from the standard `OTEL_*` variables.
+//!
+//! Spans carry ids, never bodies, keys or credentials. Labels of figures carry neither: agent, action, lane and outcome,
+//! all of which are few.
+
+mod health;
+mod instruments;
+mod load;
+mod metrics;
+mod processing;
+mod publishing;
+mod spans;
+mod workflows;
+
+pub use health::Health;
+pub use instruments::{METRIC_NAMES, record_metrics};
+pub use metrics::pack_of;
+pub use workflows::{
+    WorkflowSpan, cas_conflict, checkpoint_restored, checkpoint_saved, checkpoint_span, link,
+    timer_fired, workflow_transition,
+};
+
+pub(crate) use health::Pulse;
+pub(crate) use load::watch_load;
+pub(crate) use metrics::{
+    breaker_changed, dead_letter, limiter_rate, limiter_waited, queue_wait, retried,
+};
+pub(crate) use processing::{Arrival, Ending, Processing};
+pub(crate) use publishing::Publishing;
+pub(crate) use spans::{breaker_seen, sending, sent, settling, submitted, submitting};
+
+/// The target of all spans of the runtime, for filters: they are of interest to a tracing backend, and would fill a
+/// log.
+pub const SPAN_TARGET: &str = "mcp_runtime::span";

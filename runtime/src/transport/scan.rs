@@ -1,0 +1,96 @@
+//! Reading a whole bucket, or a part of it, without a consumer.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, StatusCode};
+use futures_util::StreamExt;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::{client::Client, store::StoreError};
+
+/// Entries asked for at once.
+const BATCH: u64 = 1_000;
+
+/// The status of the frame that ends a batch.
+const END_OF_BATCH: u16 = 204;
+
+/// How long one entry may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Reads the entries of a bucket under a filter (`>` for all), in the order in which they were stored, with their history
+/// where the bucket has one. `take` gets key and value; markers of deleted keys are left out.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn scan(
+    client: &Client,
+    bucket: &str,
+    filter: &str,
+    mut take: impl FnMut(&str, &[u8]),
+) -> Result<(), StoreError> {
+    let prefix = format!("$KV.{bucket}.");
+    let mut next = 1;
+    loop {
+        let request = json!({ "batch": BATCH, "seq": next, "next_by_subj": format!("{prefix}{filter}") });
+        let last = batch(client, bucket, request.to_string(), |subject, headers, body| {
+            let deleted = headers.get("KV-Operation").is_some();
+            if let Some(key) = subject.strip_prefix(&prefix).filter(|_| !deleted) {
+                take(key, body);
+            }
+        });
+        match last.await? {
+            Some(last) => next = last + 1,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// One batch; returns the sequence of its last entry when there are more after it.
+async fn batch(
+    client: &Client,
+    bucket: &str,
+    request: String,
+    mut take: impl FnMut(&str, &HeaderMap, &[u8]),
+) -> Result<Option<u64>, StoreError> {
+    let unavailable = |reason: String| StoreError::Unavailable { reason };
+    let inbox = client.nats().new_inbox();
+    let frames = client.nats().subscribe(inbox.clone()).await;
+    let mut frames = frames.map_err(|error| unavailable(error.to_string()))?;
+    let subject = format!("$JS.API.DIRECT.GET.KV_{bucket}");
+    let asking = client
+        .nats()
+        .publish_with_reply(subject, inbox, request.into());
+    asking
+        .await
+        .map_err(|error| unavailable(error.to_string()))?;
+    let mut last = None;
+    loop {
+        let frame = timeout(PATIENCE, frames.next()).await;
+        let Ok(Some(frame)) = frame else {
+            return Err(unavailable("a batch of entries was not sent in time".to_owned()));
+        };
+        match frame.status {
+            None => {}
+            // The end of this batch: with what is pending after it.
+            Some(status) if status.as_u16() == END_OF_BATCH => {
+                let more = header(&frame.headers, "Nats-Num-Pending").unwrap_or_default();
+                return Ok(last.filter(|_| more > 0));
+            }
+            Some(StatusCode::NOT_FOUND) => return Ok(None),
+            Some(status) => {
+                return Err(unavailable(format!("the server answered with status {status}")));
+            }
+        }
+        last = header(&frame.headers, "Nats-Sequence").or(last);
+        if let Some(headers) = &frame.headers
+            && let Some(subject) = headers.get("Nats-Subject")
+        {
+            take(subject.as_str(), headers, &frame.payload);
+        }
+    }
+}
+
+fn header(headers: &Option<HeaderMap>, name: &str) -> Option<u64> {
+    headers.as_ref()?.get(name)?.as_str().parse().ok()
+}

@@ -1,0 +1,329 @@
+//! What a task does to a workflow that nobody drives at the moment, or that its driver lets it do.
+
+use mcp_runtime::{McpError, Name, Raw};
+
+use crate::{
+    checkpoint::WorkflowCheckpoint,
+    effect::{EffectKind, Happening},
+    record::{HistoryEntry, MAX_HISTORY, Signal, WorkflowRecord, WorkflowStatus},
+    task::{Task, Verb},
+};
+
+use super::{
+    Need, Supplies, codes,
+    draft::{Draft, ended_attempt},
+    refusal,
+};
+
+/// Signals that are kept for later; a workflow that gets more will never look at them.
+const MAX_SIGNALS: usize = 256;
+
+/// What came of a task.
+#[derive(Debug)]
+pub(crate) enum Applied {
+    /// The draft has changed.
+    Done,
+    /// Not allowed; nothing has changed.
+    Rejected(McpError),
+    /// Nothing to do, such as for a timer that has been overtaken.
+    Ignored,
+}
+
+fn rejected(code: &str, message: String) -> Applied {
+    Applied::Rejected(refusal(code, message))
+}
+
+/// Applies one task. [`Need`] says what has to be fetched before; the draft is then unchanged.
+pub(crate) fn apply(
+    draft: &mut Draft<'_>,
+    task: &Task,
+    supplies: &Supplies,
+) -> Result<Applied, Need> {
+    match task.task {
+        // A start never gets here: there is a record already.
+        Verb::Start => Ok(Applied::Ignored),
+        Verb::Transition => transition(draft, task, supplies),
+        Verb::Signal => signal(draft, task, supplies),
+        Verb::Wake => wake(draft, task, supplies),
+        Verb::Stop => Ok(stop(draft, task)),
+        Verb::Resume => Ok(resume(draft)),
+        Verb::Migrate => Ok(migrate(draft, task)),
+        Verb::Checkpoint => Ok(checkpoint(draft, task)),
+        Verb::DeleteCheckpoint => delete_checkpoint(draft, task, supplies),
+        Verb::Restore => restore(draft, task, supplies),
+    }
+}
+
+/// Whether a task could need an event that the write already has: then it waits for the next write.
+pub(crate) fn collides(draft: &Draft<'_>, task: &Task) -> bool {
+    use Happening::{Checkpointed, Completed, Restored, Stopped, Transitioned, Waiting};
+    let could: &[Happening] = match task.task {
+        Verb::Transition | Verb::Signal | Verb::Wake => &[Transitioned, Waiting, Completed],
+        Verb::Restore => &[Restored, Waiting, Completed],
+        Verb::Resume => &[Waiting, Completed],
+        Verb::Checkpoint => &[Checkpointed],
+        Verb::Stop => &[Stopped],
+        Verb::Start | Verb::DeleteCheckpoint | Verb::Migrate => &[],
+    };
+    draft.is_closed() || could.iter().any(|happening| draft.has(*happening))
+}
+
+fn ended(draft: &Draft<'_>) -> Option<Applied> {
+    let phase = draft.phase();
+    phase.is_ended().then(|| {
+        rejected(
+            codes::WORKFLOW_ENDED,
+            format!("the workflow is {phase}; restore a checkpoint to go on"),
+        )
+    })
+}
+
+/// The exit hook of a state runs before the state is left; one that was never run has nothing to clean up.
+fn may_leave(draft: &Draft<'_>, supplies: &Supplies) -> Result<(), Need> {
+    let record = &draft.record;
+    let was_in = record.entered || draft.phase() == WorkflowStatus::Waiting;
+    let hook = draft
+        .shape
+        .state(&record.state)
+        .is_some_and(|state| state.on_exit);
+    match was_in && hook && supplies.exited != Some(record.entry) {
+        true => Err(Need::Exit),
+        false => Ok(()),
+    }
+}
+
+fn transition(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Applied, Need> {
+    if let Some(refused) = ended(draft) {
+        return Ok(refused);
+    }
+    let Some(to) = &task.to else {
+        return Ok(Applied::Ignored);
+    };
+    let state = draft.record.state.clone();
+    if let Some(refused) = unknown_state(draft, to) {
+        return Ok(refused);
+    }
+    if task
+        .expected_state
+        .as_ref()
+        .is_some_and(|expected| *expected != state)
+    {
+        let message = format!("the workflow is in `{state}`, which was not expected");
+        return Ok(rejected(codes::STATE_MISMATCH, message));
+    }
+    if !draft
+        .shape
+        .state(&state)
+        .is_some_and(|state| state.leads_to(to))
+    {
+        let message = format!("`{state}` does not lead to `{to}`");
+        return Ok(rejected(codes::ILLEGAL_TRANSITION, message));
+    }
+    may_leave(draft, supplies)?;
+    if let Some(data) = &task.data {
+        draft.merge(data);
+    }
+    draft.enter(to, "transition");
+    Ok(Applied::Done)
+}
+
+fn unknown_state(draft: &Draft<'_>, name: &Name) -> Option<Applied> {
+    if draft.shape.state(name).is_some() {
+        return None;
+    }
+    let states = draft.shape.states.iter().map(|state| state.name.as_str());
+    let known = states.collect::<Vec<_>>().join(", ");
+    Some(rejected(
+        codes::NO_SUCH_STATE,
+        format!("there is no state `{name}`; there are {known}"),
+    ))
+}
+
+fn signal(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Applied, Need> {
+    if let Some(refused) = ended(draft) {
+        return Ok(refused);
+    }
+    let Some(name) = &task.name else {
+        return Ok(Applied::Ignored);
+    };
+    let signal = Signal {
+        name: name.clone(),
+        data: task.data.clone().unwrap_or_else(Raw::empty_map),
+        at: draft.now_ms,
+    };
+    let awaited = match (draft.phase(), &draft.record.wait) {
+        (WorkflowStatus::Waiting, Some(wait)) if wait.signals.contains(name) => {
+            Some(wait.then.clone())
+        }
+        _ => None,
+    };
+    match awaited {
+        Some(then) => {
+            if then.is_some() {
+                may_leave(draft, supplies)?;
+            }
+            draft.record.wait = None;
+            draft.fire(signal, then);
+        }
+        None if draft.record.signals.len() >= MAX_SIGNALS => {
+            let full = McpError::temporary(mcp_runtime::code::OVERLOADED).message(format!(
+                "{MAX_SIGNALS} signals wait already that nobody waits for"
+            ));
+            return Ok(Applied::Rejected(full));
+        }
+        None => draft.record.signals.push(signal),
+    }
+    Ok(Applied::Done)
+}
+
+fn wake(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Applied, Need> {
+    let record = &draft.record;
+    let wait = (record.wait.clone()).filter(|_| draft.phase() == WorkflowStatus::Waiting);
+    let Some((wait, until)) = wait.and_then(|wait| wait.until.map(|until| (wait, until))) else {
+        return Ok(Applied::Ignored);
+    };
+    if !is_its_timer(record, task) && draft.now_ms < until {
+        return Ok(Applied::Ignored);
+    }
+    match (wait.retry, wait.or_else) {
+        (true, _) => draft.retry_now(),
+        (false, Some(to)) => {
+            may_leave(draft, supplies)?;
+            draft.enter(&to, "timer");
+            draft.record.timed_out = true;
+        }
+        (false, None) => draft.wake(None),
+    }
+    Ok(Applied::Done)
+}
+
+/// Whether a `wake` is for what the workflow waits for now.
+pub(crate) fn is_its_timer(record: &WorkflowRecord, task: &Task) -> bool {
+    task.entry == Some(record.entry)
+        && task
+            .attempt
+            .is_none_or(|attempt| attempt == ended_attempt(record))
+}
+
+fn stop(draft: &mut Draft<'_>, task: &Task) -> Applied {
+    if let Some(refused) = ended(draft) {
+        return refused;
+    }
+    draft.record.stop_reason.clone_from(&task.reason);
+    draft.stop();
+    Applied::Done
+}
+
+fn resume(draft: &mut Draft<'_>) -> Applied {
+    let waits_for_retry = draft.record.wait.as_ref().is_some_and(|wait| wait.retry);
+    match draft.phase() {
+        // Opening the draft has taken it out of the park.
+        _ if draft.record.status == WorkflowStatus::Parked => Applied::Done,
+        WorkflowStatus::Failed => {
+            draft.begin_entry();
+            draft.settle_in();
+            Applied::Done
+        }
+        WorkflowStatus::Waiting if waits_for_retry => {
+            draft.retry_now();
+            Applied::Done
+        }
+        WorkflowStatus::Running | WorkflowStatus::Waiting | WorkflowStatus::Parked => rejected(
+            codes::STATE_MISMATCH,
+            format!(
+                "the workflow is {}: there is nothing to resume",
+                draft.phase()
+            ),
+        ),
+        WorkflowStatus::Completed | WorkflowStatus::Stopped => {
+            ended(draft).unwrap_or(Applied::Ignored)
+        }
+    }
+}
+
+fn migrate(draft: &mut Draft<'_>, task: &Task) -> Applied {
+    let version = task.version.as_deref().unwrap_or_default();
+    if version == draft.record.version {
+        return Applied::Ignored;
+    }
+    rejected(
+        codes::STATE_MISMATCH,
+        format!(
+            "there is no migration of `{}` from version {} to {version}",
+            draft.record.definition, draft.record.version
+        ),
+    )
+}
+
+fn checkpoint(draft: &mut Draft<'_>, task: &Task) -> Applied {
+    let Some(name) = &task.name else {
+        return Applied::Ignored;
+    };
+    draft.checkpoint(name);
+    Applied::Done
+}
+
+fn supplied<'a>(
+    supplies: &'a Supplies,
+    task: &Task,
+) -> Result<Option<&'a WorkflowCheckpoint>, Need> {
+    let Some(wanted) = &task.name else {
+        return Ok(None);
+    };
+    let found = supplies.checkpoints.iter().find(|(name, _)| name == wanted);
+    match found {
+        Some((_, checkpoint)) => Ok(checkpoint.as_ref()),
+        None => Err(Need::Checkpoint(wanted.clone())),
+    }
+}
+
+fn no_checkpoint(task: &Task) -> Applied {
+    let name = task.name.as_ref().map_or("", Name::as_str);
+    rejected(
+        codes::NO_SUCH_CHECKPOINT,
+        format!("the workflow has no checkpoint `{name}`"),
+    )
+}
+
+fn delete_checkpoint(
+    draft: &mut Draft<'_>,
+    task: &Task,
+    supplies: &Supplies,
+) -> Result<Applied, Need> {
+    let Some(checkpoint) = supplied(supplies, task)? else {
+        return Ok(no_checkpoint(task));
+    };
+    draft.effect(EffectKind::DeleteCheckpoint {
+        name: checkpoint.name.clone(),
+    });
+    Ok(Applied::Done)
+}
+
+/// State and data as they were; everything after it is new, so its effects are too.
+fn restore(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Applied, Need> {
+    let Some(checkpoint) = supplied(supplies, task)? else {
+        return Ok(no_checkpoint(task));
+    };
+    if let Some(refused) = unknown_state(draft, &checkpoint.state) {
+        return Ok(refused);
+    }
+    let checkpoint = checkpoint.clone();
+    let record = &mut draft.record;
+    let from = std::mem::replace(&mut record.state, checkpoint.state);
+    record.data = checkpoint.data;
+    record.error = None;
+    record.stop_reason = None;
+    record.history.push(HistoryEntry {
+        from,
+        to: record.state.clone(),
+        trigger: "restore".to_owned(),
+        at: draft.now_ms,
+    });
+    if record.history.len() > MAX_HISTORY {
+        record.history.remove(0);
+    }
+    draft.begin_entry();
+    draft.restored(&checkpoint.name);
+    draft.settle_in();
+    Ok(Applied::Done)
+}

@@ -1,0 +1,591 @@
+//! One delivery of one task, from the first read of the record to the acknowledgement.
+//!
+//! A machine without hands: it says what is to be done next ([`Action`]) and is told what came of it ([`Input`]). All
+//! rules about who may write what, and when, are here.
+
+mod run;
+mod take;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use mcp_runtime::{McpError, Name, Raw};
+
+use crate::{
+    checkpoint::WorkflowCheckpoint,
+    effect::{Effect, EffectKind},
+    record::{Driver, WorkflowRecord, WorkflowStatus},
+    shape::WorkflowShape,
+    task::{Task, Verb},
+};
+
+use super::{
+    Need, Supplies,
+    advance::Ran,
+    apply::is_its_timer,
+    codes,
+    draft::{Author, Draft},
+    refusal,
+};
+
+/// How long a task that somebody else has to take rests.
+const ELSEWHERE_DELAY: Duration = Duration::from_secs(1);
+
+/// How long a task rests whose workflow has outgrown every write.
+const TOO_LARGE_DELAY: Duration = Duration::from_secs(60);
+
+/// Tasks that wait for a driver; more are left in the stream for a while.
+const MAX_INBOX: usize = 256;
+
+/// A record as it was read or written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Versioned {
+    pub(crate) record: WorkflowRecord,
+    pub(crate) revision: u64,
+}
+
+/// The versions of one definition that an engine has, the newest last.
+pub(crate) type Shapes = Vec<Arc<WorkflowShape>>;
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Read the record. [`Input::Found`].
+    Read,
+    /// Read the start task that waits in the stream. [`Input::Start`].
+    FindStart,
+    /// Read a checkpoint. [`Input::Checkpoint`].
+    LoadCheckpoint(Name),
+    /// Is an engine alive that has this version? [`Input::Elsewhere`].
+    AskForVersion(String),
+    /// Write the record, if this is still its revision. [`Input::Written`] or [`Input::Conflict`].
+    Write(Box<WorkflowRecord>, u64),
+    /// Begin to confirm effects. With `wait`, [`Input::Confirmed`] comes when all begun so far are done; else at once.
+    Confirm { effects: Vec<Effect>, wait: bool },
+    /// Answer the task that is driven, with the record as it is. [`Input::Answered`].
+    Answer,
+    /// Run the current state. [`Input::Ran`].
+    Run,
+    /// Run the exit hook of the current state. [`Input::Exited`].
+    Exit,
+    /// Wait before the next attempt. [`Input::Slept`].
+    Sleep(Duration),
+    /// The end of this delivery.
+    End(End),
+}
+
+/// How a delivery ends.
+#[derive(Debug, PartialEq)]
+pub(crate) enum End {
+    /// Done; the answer is sent where one is wanted.
+    Done(Option<Box<Result<WorkflowRecord, McpError>>>),
+    /// To be delivered again later.
+    Later(Duration),
+    /// Somebody else has it.
+    Silent,
+}
+
+/// What came of an action.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// What lies in the bucket.
+    Found(Option<Box<Versioned>>),
+    Start(Option<Box<Task>>),
+    Checkpoint(Name, Option<Box<WorkflowCheckpoint>>),
+    Elsewhere(bool),
+    Written(u64),
+    Conflict,
+    /// The record is larger than a message may be.
+    TooLarge(McpError),
+    Confirmed,
+    Answered,
+    Ran(Box<Ran>),
+    Exited,
+    Slept,
+}
+
+/// What is under way, and so what the next input means.
+#[derive(Debug)]
+enum Stage {
+    /// The first read, or the one after somebody else has written.
+    Reading {
+        looked_for_start: bool,
+    },
+    FindingStart,
+    /// A write that leaves the rest to others.
+    Appending,
+    /// Foreign checkpoints are confirmed, then the task is applied.
+    Preparing,
+    /// The task is applied, and is being written.
+    Applying,
+    /// This delivery takes over from an earlier one.
+    TakingOver(Takeover),
+    /// The state runs.
+    Running,
+    /// Its result is being written.
+    Advancing(Box<Ran>),
+    /// The record is read again: somebody has put something into the inbox, or has taken over.
+    Rereading(Option<Box<Ran>>),
+    /// Tasks of the inbox are being written.
+    TakingIn,
+    /// Something is fetched that is needed for the next step.
+    Fetching(Purpose),
+    /// Whether another engine has the version.
+    Asking,
+    Parking,
+    /// A write is done; its effects are being begun, or done where the next write has to wait for them.
+    Effecting {
+        wait: bool,
+    },
+    Answering,
+    Sleeping,
+    /// The last effects are being confirmed.
+    Finishing,
+}
+
+/// What a fetched checkpoint or a run exit hook is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Applying,
+    TakingIn,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Takeover {
+    Confirming,
+    Writing,
+}
+
+/// How much of the inbox a write may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Plenty,
+    OneTask,
+    Nothing,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct Drive {
+    shapes: Shapes,
+    task: Task,
+    author: Author,
+    /// The record as far as this delivery knows; `None` before the first read.
+    base: Option<Versioned>,
+    supplies: Supplies,
+    /// Effects that were begun by this delivery.
+    begun: HashSet<String>,
+    answered: bool,
+    /// What is being written.
+    writing: Option<WorkflowRecord>,
+    /// The last write was too large: how much the next one holds beside what it is for.
+    room: Room,
+    /// Before the next attempt.
+    pause: Option<Duration>,
+    now_ms: u64,
+    stage: Stage,
+}
+
+impl Drive {
+    pub(crate) fn new(shapes: Shapes, task: Task, delivery: u64) -> Self {
+        let author = Author {
+            driver: Driver {
+                task: task.id.clone(),
+                delivery,
+            },
+            confirmed: HashSet::new(),
+        };
+        Self {
+            shapes,
+            task,
+            author,
+            base: None,
+            supplies: Supplies::default(),
+            begun: HashSet::new(),
+            answered: false,
+            writing: None,
+            room: Room::Plenty,
+            pause: None,
+            now_ms: 0,
+            stage: Stage::Reading {
+                looked_for_start: false,
+            },
+        }
+    }
+
+    pub(crate) fn begin(&mut self) -> Action {
+        Action::Read
+    }
+
+    /// Takes note that an effect is done.
+    pub(crate) fn confirmed(&mut self, effect: String) {
+        self.author.confirmed.insert(effect);
+    }
+
+    /// The record as this delivery last read or wrote it.
+    pub(crate) fn record(&self) -> Option<&WorkflowRecord> {
+        self.base.as_ref().map(|base| &base.record)
+    }
+
+    pub(crate) fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The version of the definition that the workflow runs by, when this engine has it.
+    pub(crate) fn shape(&self) -> Option<&Arc<WorkflowShape>> {
+        let version = &self.base.as_ref()?.record.version;
+        self.shapes.iter().find(|shape| shape.version == *version)
+    }
+
+    /// One step; `now_ms` is the server's time.
+    pub(crate) fn step(&mut self, input: Input, now_ms: u64) -> Action {
+        self.now_ms = now_ms;
+        let stage = std::mem::replace(&mut self.stage, Stage::Finishing);
+        match (stage, input) {
+            (Stage::Reading { looked_for_start }, Input::Found(found)) => {
+                self.decide(found, looked_for_start)
+            }
+            (Stage::FindingStart, Input::Start(start)) => self.found_start(start),
+            (Stage::Appending, Input::Written(_)) => Action::End(End::Done(None)),
+            (Stage::Preparing, Input::Confirmed) => self.apply(),
+            (Stage::TakingOver(Takeover::Confirming), Input::Confirmed) => self.write_takeover(),
+            (Stage::Running, Input::Ran(ran)) => self.advance(ran),
+            (Stage::Rereading(ran), Input::Found(found)) => self.compare(found, ran),
+            (Stage::Asking, Input::Elsewhere(elsewhere)) => self.asked(elsewhere),
+            (
+                Stage::Applying
+                | Stage::Advancing(_)
+                | Stage::TakingIn
+                | Stage::TakingOver(Takeover::Writing)
+                | Stage::Parking,
+                Input::Written(revision),
+            ) => self.written(revision),
+            (Stage::Advancing(ran), Input::Conflict) => self.reread(Some(ran)),
+            (Stage::TakingIn, Input::Conflict) => self.reread(None),
+            (
+                Stage::Appending | Stage::Applying | Stage::Parking | Stage::TakingOver(_),
+                Input::Conflict,
+            ) => self.read_again(),
+            (Stage::Advancing(ran), Input::TooLarge(error)) => self.advance_too_large(*ran, error),
+            (Stage::TakingIn, Input::TooLarge(error)) => self.take_in_too_large(error),
+            (Stage::Appending | Stage::Applying, Input::TooLarge(error)) => self.refuse(error),
+            // Not even the smallest change fits: a person has to look at it, and an engine with more room may do it.
+            (Stage::TakingOver(_) | Stage::Parking, Input::TooLarge(_)) => {
+                Action::End(End::Later(TOO_LARGE_DELAY))
+            }
+            (Stage::Fetching(purpose), Input::Checkpoint(name, found)) => {
+                let found = found.map(|found| *found);
+                self.supplies.checkpoints.push((name, found));
+                self.fetched(purpose)
+            }
+            (Stage::Fetching(purpose), Input::Exited) => {
+                self.supplies.exited = self.record().map(|record| record.entry);
+                self.fetched(purpose)
+            }
+            (Stage::Effecting { wait }, Input::Confirmed) => {
+                if wait {
+                    self.author.confirmed.extend(self.begun.iter().cloned());
+                }
+                self.answer_or_go_on()
+            }
+            (Stage::Answering, Input::Answered) | (Stage::Sleeping, Input::Slept) => self.go_on(),
+            (Stage::Finishing, Input::Confirmed) => self.end(),
+            (stage, input) => {
+                tracing::error!(
+                    ?stage,
+                    ?input,
+                    "the workflow core is told what it did not ask for"
+                );
+                // Left to redelivery, which starts from what is written.
+                Action::End(End::Silent)
+            }
+        }
+    }
+
+    fn decide(&mut self, found: Option<Box<Versioned>>, looked_for_start: bool) -> Action {
+        let Some(found) = found else {
+            return match self.task.task {
+                Verb::Start => self.start(),
+                _ if looked_for_start => self.refuse(refusal(
+                    codes::NO_SUCH_WORKFLOW,
+                    format!("there is no workflow `{}`", self.task.workflow_id),
+                )),
+                _ => {
+                    self.stage = Stage::FindingStart;
+                    Action::FindStart
+                }
+            };
+        };
+        let record = &found.record;
+        let driver = record.driver.clone();
+        let known = record.knows(&self.task.id);
+        let same_definition = record.definition == self.task.definition;
+        let rests = driver.is_none() && record.status != WorkflowStatus::Parked;
+        self.base = Some(*found);
+        match driver {
+            Some(driver) if driver.task == self.task.id => self.take_over(driver.delivery),
+            // Whoever takes it from the inbox answers it, or has noted the answer; parking is all that it can have written.
+            _ if self.is_answered_by_others() => {
+                self.answered = true;
+                self.finish()
+            }
+            _ if known => self.finish(),
+            _ if self.task.task == Verb::Wake && !rests && self.timed_wait().is_none() => {
+                self.finish()
+            }
+            _ if self.too_early().is_some() => {
+                Action::End(End::Later(self.too_early().unwrap_or(ELSEWHERE_DELAY)))
+            }
+            _ if self.task.task == Verb::Start => match same_definition {
+                true => self.finish(),
+                false => self.refuse(refusal(
+                    codes::WORKFLOW_EXISTS,
+                    format!(
+                        "`{}` is a workflow of another definition",
+                        self.task.workflow_id
+                    ),
+                )),
+            },
+            Some(_) => self.append(),
+            None => self.prepare(),
+        }
+    }
+
+    /// The record begins in memory: what is written first is what its first state has decided.
+    fn start(&mut self) -> Action {
+        let mut record = match started(&self.task, &self.shapes, self.now_ms) {
+            Ok(record) => record,
+            Err(error) => return self.refuse(error),
+        };
+        record.driver = Some(self.author.driver.clone());
+        let state = record.state.clone();
+        self.base = Some(Versioned {
+            record,
+            revision: 0,
+        });
+        let Some(shape) = self.shape().cloned() else {
+            return self.ask_for_version();
+        };
+        let state = shape.state(&state);
+        let runs = state.is_some_and(|state| state.needs_run(false) && !state.checkpoint);
+        // Somebody waits to hear that it has begun; and what does not run decides nothing.
+        match self.task.reply_to.is_none() && runs {
+            true => self.go_on(),
+            false => {
+                let mut draft = self.draft(&shape);
+                draft.settle_in();
+                let record = draft.close(&self.author);
+                self.write(record, Stage::Applying)
+            }
+        }
+    }
+
+    /// A task came before the workflow's first state has ended: the record is written for it, and the start drives.
+    fn found_start(&mut self, start: Option<Box<Task>>) -> Action {
+        let Some(start) = start else {
+            // It may have been written and acknowledged between the two looks.
+            return self.read_again();
+        };
+        let mut record = match started(&start, &self.shapes, self.now_ms) {
+            Ok(record) => record,
+            // The start itself will be refused.
+            Err(error) => return self.refuse(error),
+        };
+        let driver = Driver {
+            task: start.id,
+            delivery: 0,
+        };
+        record.driver = Some(driver.clone());
+        record.inbox.push(self.task.clone());
+        self.base = Some(Versioned {
+            record,
+            revision: 0,
+        });
+        let Some(shape) = self.shape().cloned() else {
+            return Action::End(End::Later(ELSEWHERE_DELAY));
+        };
+        let mut draft = self.draft(&shape);
+        draft.settle_in();
+        let author = Author {
+            driver,
+            confirmed: HashSet::new(),
+        };
+        let mut record = draft.close(&author);
+        if self.task.task == Verb::Stop {
+            record.status = WorkflowStatus::Stopped;
+        }
+        self.write(record, Stage::Appending)
+    }
+
+    /// Somebody drives: the task waits in the inbox.
+    fn append(&mut self) -> Action {
+        let Some(mut record) = self.record().cloned() else {
+            return Action::End(End::Silent);
+        };
+        if record.inbox.len() >= MAX_INBOX {
+            return Action::End(End::Later(ELSEWHERE_DELAY));
+        }
+        if self.task.task == Verb::Stop && record.rest.is_none() {
+            record.status = WorkflowStatus::Stopped;
+        }
+        record.inbox.push(self.task.clone());
+        record.epoch += 1;
+        record.updated_at = self.now_ms;
+        self.write(record, Stage::Appending)
+    }
+
+    /// Checkpoints that others have noted copy what this task may change: they are confirmed first.
+    fn prepare(&mut self) -> Action {
+        if self.shape_for_task().is_none() {
+            return self.ask_for_version();
+        }
+        let pending = self.record().map(|record| record.pending.as_slice());
+        let checkpoints: Vec<Effect> = (pending.unwrap_or_default().iter())
+            .filter(|effect| effect.kind.comes_first())
+            .cloned()
+            .collect();
+        if checkpoints.is_empty() {
+            return self.apply();
+        }
+        self.stage = Stage::Preparing;
+        Action::Confirm {
+            effects: checkpoints,
+            wait: true,
+        }
+    }
+
+    /// A stop needs no more of the definition than any version of it has.
+    fn shape_for_task(&self) -> Option<Arc<WorkflowShape>> {
+        let newest = || self.shapes.last().filter(|_| self.task.task == Verb::Stop);
+        self.shape().or_else(newest).cloned()
+    }
+
+    fn draft<'a>(&self, shape: &'a WorkflowShape) -> Draft<'a> {
+        let record = self.record().cloned();
+        let record = record.expect("a draft is made of a record that was read");
+        Draft::open(record, shape, self.now_ms)
+    }
+
+    fn write(&mut self, record: WorkflowRecord, stage: Stage) -> Action {
+        self.stage = stage;
+        let revision = self.base.as_ref().map_or(0, |base| base.revision);
+        self.writing = Some(record.clone());
+        Action::Write(Box::new(record), revision)
+    }
+
+    fn ask_for_version(&mut self) -> Action {
+        let version = self.record().map(|record| record.version.clone());
+        self.stage = Stage::Asking;
+        Action::AskForVersion(version.unwrap_or_default())
+    }
+
+    fn read_again(&mut self) -> Action {
+        self.stage = Stage::Reading {
+            looked_for_start: true,
+        };
+        Action::Read
+    }
+
+    fn refuse(&mut self, error: McpError) -> Action {
+        Action::End(End::Done(Some(Box::new(Err(error)))))
+    }
+
+    fn end(&mut self) -> Action {
+        let answer = match self.answered {
+            true => None,
+            false => self.record().cloned().map(|record| Box::new(Ok(record))),
+        };
+        Action::End(End::Done(answer))
+    }
+
+    /// When the workflow goes on by itself.
+    fn timed_wait(&self) -> Option<u64> {
+        self.record()?.wait.as_ref()?.until
+    }
+
+    /// The server keeps one timer for each workflow. One that was set late, by an engine that slept through the end of its
+    /// wait, has taken the place of the one for the present wait: its `wake` does that one's work when that is due.
+    fn too_early(&self) -> Option<Duration> {
+        let until = self.timed_wait().filter(|until| self.now_ms < *until)?;
+        let stray = self.task.task == Verb::Wake && !is_its_timer(self.record()?, &self.task);
+        stray.then(|| Duration::from_millis(until - self.now_ms))
+    }
+
+    fn is_answered_by_others(&self) -> bool {
+        let Some(record) = self.record() else {
+            return false;
+        };
+        let waits = record
+            .inbox
+            .iter()
+            .any(|waiting| waiting.id == self.task.id);
+        let noted = |effect: &Effect| matches!(&effect.kind, EffectKind::Answer { request, .. } if *request == self.task.id);
+        waits || record.pending.iter().any(noted)
+    }
+
+    fn drives(&self, record: &WorkflowRecord) -> bool {
+        record.driver.as_ref() == Some(&self.author.driver)
+    }
+}
+
+/// The record that a start task stands for, before anything has run.
+pub(crate) fn started(
+    task: &Task,
+    shapes: &Shapes,
+    now_ms: u64,
+) -> Result<WorkflowRecord, McpError> {
+    let newest = shapes.last();
+    let version = task
+        .version
+        .clone()
+        .or(newest.map(|shape| shape.version.clone()));
+    let version = version.unwrap_or_default();
+    let shape = shapes.iter().find(|shape| shape.version == version);
+    let state = task
+        .state
+        .clone()
+        .or(shape.map(|shape| shape.initial.clone()));
+    // Of a version that is not here only the newest one's beginning can be guessed; it is parked there.
+    let Some(state) = state.or(newest.map(|shape| shape.initial.clone())) else {
+        return Err(refusal(
+            codes::NO_SUCH_STATE,
+            "the definition has no states".to_owned(),
+        ));
+    };
+    if let Some(shape) = shape.filter(|shape| shape.state(&state).is_none()) {
+        let states = shape.states.iter().map(|state| state.name.as_str());
+        let states = states.collect::<Vec<_>>().join(", ");
+        let message = format!("`{}` has no state `{state}`; it has {states}", shape.name);
+        return Err(refusal(codes::NO_SUCH_STATE, message));
+    }
+    Ok(WorkflowRecord {
+        id: task.workflow_id.clone(),
+        definition: task.definition.clone(),
+        version,
+        state,
+        status: WorkflowStatus::Running,
+        data: task.data.clone().unwrap_or_else(Raw::empty_map),
+        epoch: 0,
+        entry: 1,
+        attempt: 1,
+        driver: None,
+        inbox: Vec::new(),
+        taken: vec![task.id.clone()],
+        signals: Vec::new(),
+        wake_in_ms: None,
+        error: None,
+        created_at: now_ms,
+        updated_at: now_ms,
+        history: Vec::new(),
+        pending: Vec::new(),
+        parent: None,
+        conversation_id: task.conversation_id.clone(),
+        traceparent: task.traceparent.clone(),
+        stop_reason: None,
+        wait: None,
+        received: None,
+        timed_out: false,
+        entered: false,
+        rest: None,
+        takeovers: 0,
+    })
+}

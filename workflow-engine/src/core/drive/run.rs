@@ -1,0 +1,237 @@
+//! Driving: state after state on the spot, until the workflow waits or ends.
+
+use crate::{
+    core::advance::{advance, advance_by_itself, fail},
+    effect::{Effect, MAX_PENDING},
+    record::{WorkflowRecord, WorkflowStatus},
+};
+
+use super::{
+    Action, Drive, ELSEWHERE_DELAY, End, McpError, Ran, Room, Stage, TOO_LARGE_DELAY, Takeover,
+    Verb, Versioned,
+};
+
+/// A state whose engines vanished this often has killed them.
+const MAX_TAKEOVERS: u32 = 5;
+
+impl Drive {
+    /// An earlier delivery of this task has driven the workflow, unless it is a later one that does.
+    pub(super) fn take_over(&mut self, delivery: u64) -> Action {
+        if delivery > self.author.driver.delivery {
+            return Action::End(End::Silent);
+        }
+        self.stage = Stage::TakingOver(Takeover::Confirming);
+        Action::Confirm {
+            effects: self.unbegun(),
+            wait: true,
+        }
+    }
+
+    /// The higher delivery number in the record is what silences the one before.
+    pub(super) fn write_takeover(&mut self) -> Action {
+        let Some(shape) = self.shape().cloned() else {
+            return self.ask_for_version();
+        };
+        let mut draft = self.draft(&shape);
+        let first = draft
+            .record
+            .driver
+            .as_ref()
+            .is_some_and(|driver| driver.delivery == 0);
+        // A workflow that has only its inbox left to see to runs nothing that could take an engine with it.
+        let runs = draft.phase() == WorkflowStatus::Running;
+        draft.record.takeovers += u32::from(!first && runs);
+        let state = shape.state(&draft.record.state);
+        if let Some(state) = state.filter(|_| runs && draft.record.takeovers > MAX_TAKEOVERS) {
+            let poison = McpError::permanent(mcp_runtime::code::POISON)
+                .message(format!("`{}` has taken its engines with it", state.name));
+            fail(&mut draft, state, poison);
+        }
+        let record = draft.close(&self.author);
+        self.write(record, Stage::TakingOver(Takeover::Writing))
+    }
+
+    /// What is written becomes what is known, and its effects are begun.
+    pub(super) fn written(&mut self, revision: u64) -> Action {
+        let Some(record) = self.writing.take() else {
+            return Action::End(End::Silent);
+        };
+        // What a record no longer lists needs not be remembered.
+        let listed = |id: &String| record.pending.iter().any(|effect| effect.id == *id);
+        self.begun.retain(listed);
+        self.author.confirmed.retain(listed);
+        self.room = Room::Plenty;
+        self.base = Some(Versioned { record, revision });
+        let effects = self.unbegun();
+        if effects.is_empty() {
+            return self.answer_or_go_on();
+        }
+        // More than half of what a record carries on: the next write would forget the oldest before they are confirmed.
+        let wait = effects.iter().any(|effect| effect.kind.comes_first())
+            || self.begun.len() > MAX_PENDING / 2;
+        self.stage = Stage::Effecting { wait };
+        Action::Confirm { effects, wait }
+    }
+
+    /// A state whose result is too large has failed by that; if even its failure is, the workflow cannot be written.
+    pub(super) fn advance_too_large(&mut self, ran: Ran, error: McpError) -> Action {
+        if self.room == Room::Nothing {
+            return Action::End(End::Later(TOO_LARGE_DELAY));
+        }
+        self.room = Room::Nothing;
+        let outcome = Err(error);
+        self.advance(Box::new(Ran { outcome, ..ran }))
+    }
+
+    /// The effects of this task that this delivery has not begun yet; from now on it has.
+    fn unbegun(&mut self) -> Vec<Effect> {
+        let pending = self
+            .base
+            .as_ref()
+            .map(|base| base.record.pending.as_slice());
+        let own: Vec<Effect> = (pending.unwrap_or_default().iter())
+            .filter(|effect| effect.task == self.task.id && !self.begun.contains(&effect.id))
+            .cloned()
+            .collect();
+        self.begun
+            .extend(own.iter().map(|effect| effect.id.clone()));
+        own
+    }
+
+    /// Who asked for this task hears of it now, not when the run ends.
+    pub(super) fn answer_or_go_on(&mut self) -> Action {
+        let goes_on = self.record().is_some_and(|record| self.drives(record));
+        if goes_on && !self.answered && self.task.reply_to.is_some() {
+            self.answered = true;
+            self.stage = Stage::Answering;
+            return Action::Answer;
+        }
+        self.go_on()
+    }
+
+    /// The next step of a workflow that this delivery drives, or the end of the drive.
+    pub(super) fn go_on(&mut self) -> Action {
+        let Some(record) = self.record().filter(|record| self.drives(record)) else {
+            return self.finish();
+        };
+        let (state, entered) = (record.state.clone(), record.entered);
+        if !record.inbox.is_empty() {
+            return self.take_in();
+        }
+        if let Some(pause) = self.pause.take() {
+            self.stage = Stage::Sleeping;
+            return Action::Sleep(pause);
+        }
+        let Some(shape) = self.shape().cloned() else {
+            return self.ask_for_version();
+        };
+        if shape
+            .state(&state)
+            .is_some_and(|state| state.needs_run(entered))
+        {
+            self.stage = Stage::Running;
+            return Action::Run;
+        }
+        let mut draft = self.draft(&shape);
+        advance_by_itself(&mut draft);
+        let record = draft.close(&self.author);
+        self.write(record, Stage::TakingIn)
+    }
+
+    /// Writes what a state has decided, and what has come in meanwhile, in one.
+    pub(super) fn advance(&mut self, ran: Box<Ran>) -> Action {
+        let Some(shape) = self.shape().cloned() else {
+            return self.ask_for_version();
+        };
+        let mut draft = self.draft(&shape);
+        self.pause = advance(&mut draft, &ran);
+        let entry = draft.record.entry;
+        self.take_into(&mut draft);
+        if draft.record.entry != entry {
+            self.pause = None;
+        }
+        let record = draft.close(&self.author);
+        self.write(record, Stage::Advancing(ran))
+    }
+
+    pub(super) fn reread(&mut self, ran: Option<Box<Ran>>) -> Action {
+        self.stage = Stage::Rereading(ran);
+        Action::Read
+    }
+
+    /// A write was lost: to a task that put itself into the inbox, or to whoever has taken over.
+    pub(super) fn compare(
+        &mut self,
+        found: Option<Box<Versioned>>,
+        ran: Option<Box<Ran>>,
+    ) -> Action {
+        let Some(found) = found else {
+            return Action::End(End::Silent);
+        };
+        if self.writing.as_ref() == Some(&found.record) {
+            // It was our own write that came first; only its answer was lost.
+            return self.written(found.revision);
+        }
+        let undisturbed = (self.record()).is_some_and(|known| is_continued(known, &found.record));
+        let own = &self.author.driver;
+        let delivery = match &found.record.driver {
+            Some(driver) if driver.task == own.task => driver.delivery,
+            _ => return Action::End(End::Silent),
+        };
+        let own_delivery = own.delivery;
+        self.base = Some(*found);
+        match ran {
+            // Written by a task that came before the start's first write: the start has still everything.
+            Some(ran) if undisturbed && (delivery == own_delivery || delivery == 0) => {
+                self.advance(ran)
+            }
+            None if undisturbed && delivery == own_delivery => self.go_on(),
+            _ => self.take_over(delivery),
+        }
+    }
+
+    pub(super) fn asked(&mut self, elsewhere: bool) -> Action {
+        let written = self.base.as_ref().is_some_and(|base| base.revision > 0);
+        if elsewhere || (!written && self.task.task != Verb::Start) {
+            return Action::End(End::Later(ELSEWHERE_DELAY));
+        }
+        let Some(shape) = self.shapes.last().cloned() else {
+            return Action::End(End::Later(ELSEWHERE_DELAY));
+        };
+        let Some(record) = self.record() else {
+            return Action::End(End::Silent);
+        };
+        let drives = (record.driver.as_ref()).is_some_and(|driver| driver.task == self.task.id);
+        if record.status == WorkflowStatus::Parked {
+            // It rests already; the task waits with it.
+            return self.append();
+        }
+        let mut draft = self.draft(&shape);
+        if !drives {
+            draft.record.inbox.push(self.task.clone());
+            // It is answered when it is taken from there.
+            self.answered = true;
+        }
+        let record = draft.park(&self.author);
+        self.write(record, Stage::Parking)
+    }
+
+    /// The last effects, and then the end.
+    pub(super) fn finish(&mut self) -> Action {
+        self.stage = Stage::Finishing;
+        Action::Confirm {
+            effects: self.unbegun(),
+            wait: true,
+        }
+    }
+}
+
+/// Whether nothing but tasks in the inbox has come to a record since it was known as it is here: what a state has decided
+/// meanwhile is still to be written. A start that has not written yet knows a record of epoch 0.
+fn is_continued(known: &WorkflowRecord, found: &WorkflowRecord) -> bool {
+    let same_run = (known.version == found.version && known.state == found.state)
+        && (known.entry, known.attempt, known.takeovers)
+            == (found.entry, found.attempt, found.takeovers)
+        && (known.entered, known.rest) == (found.entered, found.rest);
+    same_run && found.inbox.starts_with(&known.inbox) && found.taken == known.taken
+}

@@ -1,0 +1,126 @@
+//! Taking tasks in: the delivery's own, and those in the inbox.
+
+use mcp_runtime::McpError;
+
+use crate::{
+    core::apply::{Applied, apply, collides},
+    effect::EffectKind,
+    task::Task,
+};
+
+use super::{Action, Draft, Drive, End, Need, Purpose, Room, Stage, TOO_LARGE_DELAY};
+
+impl Drive {
+    /// Applies the delivery's own task to a workflow that nobody drives.
+    pub(super) fn apply(&mut self) -> Action {
+        let Some(shape) = self.shape_for_task() else {
+            return self.ask_for_version();
+        };
+        let mut draft = self.draft(&shape);
+        match apply(&mut draft, &self.task, &self.supplies) {
+            Err(need) => self.fetch(need, Purpose::Applying),
+            Ok(Applied::Rejected(error)) => self.refuse(error),
+            Ok(Applied::Ignored) => self.finish(),
+            Ok(Applied::Done) => {
+                draft.taken(&self.task.id);
+                let record = draft.close(&self.author);
+                self.write(record, Stage::Applying)
+            }
+        }
+    }
+
+    /// Writes what the inbox does to the workflow, as much of it as one write can hold.
+    pub(super) fn take_in(&mut self) -> Action {
+        let Some(shape) = self.shape().cloned() else {
+            return self.ask_for_version();
+        };
+        let mut draft = self.draft(&shape);
+        let entry = draft.record.entry;
+        if let (0, Some(need)) = self.take_into(&mut draft) {
+            return self.fetch(need, Purpose::TakingIn);
+        }
+        if draft.record.entry != entry {
+            self.pause = None;
+        }
+        let record = draft.close(&self.author);
+        self.write(record, Stage::TakingIn)
+    }
+
+    /// Takes tasks from the inbox in their order. Returns how many, and what the next one needs.
+    pub(super) fn take_into(&self, draft: &mut Draft<'_>) -> (usize, Option<Need>) {
+        let mut taken = 0;
+        let most = match self.room {
+            Room::Plenty => usize::MAX,
+            Room::OneTask => 1,
+            Room::Nothing => 0,
+        };
+        while let Some(task) = draft.record.inbox.first().cloned() {
+            if taken == most || collides(draft, &task) {
+                break;
+            }
+            let refused = match apply(draft, &task, &self.supplies) {
+                Err(need) => return (taken, Some(need)),
+                Ok(Applied::Rejected(error)) => Some(error),
+                Ok(Applied::Ignored | Applied::Done) => None,
+            };
+            draft.record.inbox.remove(0);
+            draft.taken(&task.id);
+            note_answer(draft, task, refused);
+            taken += 1;
+        }
+        (taken, None)
+    }
+
+    /// Of several tasks each is tried alone; one that is too large alone is refused.
+    pub(super) fn take_in_too_large(&mut self, error: McpError) -> Action {
+        let Some(shape) = self.shape().cloned() else {
+            return self.ask_for_version();
+        };
+        if self.room == Room::Plenty {
+            self.room = Room::OneTask;
+            return self.go_on();
+        }
+        let mut draft = self.draft(&shape);
+        if self.room == Room::Nothing || draft.record.inbox.is_empty() {
+            return Action::End(End::Later(TOO_LARGE_DELAY));
+        }
+        self.room = Room::Nothing;
+        let refused = draft.record.inbox.remove(0);
+        draft.taken(&refused.id);
+        note_answer(&mut draft, refused, Some(error));
+        let record = draft.close(&self.author);
+        self.write(record, Stage::TakingIn)
+    }
+
+    fn fetch(&mut self, need: Need, purpose: Purpose) -> Action {
+        self.stage = Stage::Fetching(purpose);
+        match need {
+            Need::Exit => Action::Exit,
+            Need::Checkpoint(name) => Action::LoadCheckpoint(name),
+        }
+    }
+
+    pub(super) fn fetched(&mut self, purpose: Purpose) -> Action {
+        let next = match purpose {
+            Purpose::Applying => self.apply(),
+            Purpose::TakingIn => self.take_in(),
+        };
+        // Read for one task only: the next one may ask for what this one has just written.
+        if matches!(next, Action::Write(..)) {
+            self.supplies.checkpoints.clear();
+        }
+        next
+    }
+}
+
+fn note_answer(draft: &mut Draft<'_>, task: Task, refused: Option<McpError>) {
+    let Some(reply_to) = task.reply_to else {
+        return;
+    };
+    draft.effect(EffectKind::Answer {
+        request: task.id,
+        reply_to,
+        json: task.json,
+        error: refused,
+    });
+}

@@ -1,0 +1,81 @@
+//! Who starts the workflow and tells it things.
+
+use mcp_runtime::{Name, Raw, Token};
+
+use crate::task::{Task, Verb};
+
+use super::{Dice, script::name};
+
+/// What is going to be sent, the last first.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) plan: Vec<Task>,
+}
+
+fn task(dice: &mut Dice, verb: Verb, number: usize) -> Task {
+    let workflow = Token::new("w").unwrap();
+    let mut task = Task::new(verb, name("trial"), workflow, 1);
+    task.id = format!("t{number}");
+    task.reply_to = dice.percent(70).then(|| "_INBOX.r".to_owned());
+    task
+}
+
+fn state(dice: &mut Dice) -> Name {
+    name(dice.word(&["a", "b", "gate", "c", "hold", "oops", "done", "nowhere"]))
+}
+
+fn request(dice: &mut Dice, number: usize) -> Task {
+    let verb = match dice.below(20) {
+        0..=5 => Verb::Signal,
+        6..=8 => Verb::Transition,
+        9..=11 => Verb::Checkpoint,
+        12..=14 => Verb::Restore,
+        15 => Verb::DeleteCheckpoint,
+        16 => Verb::Resume,
+        17 => Verb::Migrate,
+        _ => Verb::Stop,
+    };
+    let mut task = task(dice, verb, number);
+    match verb {
+        Verb::Signal => {
+            task.name = Some(name(dice.word(&["go", "more", "other"])));
+            // Each signal is another one.
+            task.data = Some(Raw::encode(&number).unwrap());
+        }
+        Verb::Transition => {
+            task.to = Some(state(dice));
+            task.expected_state = dice.percent(20).then(|| state(dice));
+            task.data = dice.percent(50).then(|| Raw::encode(&number).unwrap());
+        }
+        Verb::Checkpoint | Verb::Restore | Verb::DeleteCheckpoint => {
+            task.name = Some(name(dice.word(&["b", "x"])));
+        }
+        Verb::Migrate => task.version = Some(dice.word(&["1", "2"]).to_owned()),
+        _ => {}
+    }
+    task
+}
+
+impl Client {
+    pub(super) fn new(dice: &mut Dice) -> Self {
+        let count = dice.below(7);
+        let mut plan: Vec<Task> = (1..=count).map(|number| request(dice, number)).collect();
+        let mut start = task(dice, Verb::Start, 0);
+        start.version = (dice.percent(50)).then(|| dice.word(&["1", "2"]).to_owned());
+        start.state = dice.percent(40).then(|| state(dice));
+        if dice.percent(95) {
+            plan.push(start);
+        } else {
+            // Somebody asks for a workflow that is not there yet.
+            plan.insert(0, start);
+        }
+        Self { plan }
+    }
+
+    /// What wakes a parked workflow at last.
+    pub(super) fn resume(number: usize) -> Task {
+        let mut resume = task(&mut Dice(1), Verb::Resume, number);
+        resume.reply_to = None;
+        resume
+    }
+}

@@ -1,0 +1,123 @@
+//! The definition that is simulated, and what its handlers decide.
+
+use std::{sync::Arc, time::Duration};
+
+use mcp_runtime::{McpError, Name, Raw};
+
+use crate::{
+    core::advance::{Next, Outcome, Ran},
+    record::WorkflowRecord,
+    shape::{StateKind, StateRetry, StateShape, WorkflowEvents, WorkflowShape},
+};
+
+use super::Dice;
+
+/// After so many entries every handler leads to the end.
+const LONG_ENOUGH: u64 = 14;
+
+pub(in crate::core) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// A state that leads to those named.
+pub(in crate::core) fn state(called: &str, kind: StateKind, to: &[&str]) -> StateShape {
+    StateShape {
+        name: name(called),
+        kind,
+        transitions: to.iter().map(|to| name(to)).collect(),
+        completes: false,
+        on_enter: false,
+        on_exit: false,
+        checkpoint: false,
+        retry: StateRetry::times(2).delay(Duration::from_millis(200)),
+        timeout_ms: None,
+        on_error: None,
+        signal: None,
+        then: None,
+        within_ms: None,
+        or_else: None,
+    }
+}
+
+/// Work with hooks, an automatic checkpoint, a gate with a deadline, a state that people leave, and a way out.
+pub(super) fn shape(version: &str, events: WorkflowEvents) -> Arc<WorkflowShape> {
+    let states = vec![
+        state("a", StateKind::Work, &["b", "gate", "done"]),
+        StateShape {
+            checkpoint: true,
+            on_exit: true,
+            ..state("b", StateKind::Work, &["c", "gate", "done"])
+        },
+        StateShape {
+            signal: Some(name("go")),
+            then: Some(name("c")),
+            within_ms: Some(5_000),
+            or_else: Some(name("b")),
+            ..state("gate", StateKind::Wait, &["b", "c"])
+        },
+        StateShape {
+            on_enter: true,
+            completes: true,
+            on_error: Some(name("oops")),
+            retry: StateRetry::times(2).delay(Duration::from_secs(3)),
+            ..state("c", StateKind::Work, &["a", "b", "hold", "oops", "done"])
+        },
+        StateShape {
+            on_enter: version == "2",
+            on_exit: true,
+            ..state("hold", StateKind::Manual, &["a", "done"])
+        },
+        state("oops", StateKind::Work, &["a", "done"]),
+        state("done", StateKind::Final, &[]),
+    ];
+    Arc::new(WorkflowShape {
+        name: name("trial"),
+        version: version.to_owned(),
+        initial: name("a"),
+        states,
+        on_error: None,
+        events,
+    })
+}
+
+/// What a handler decides depends on what it can see, and nothing else.
+pub(super) fn run(seed: u64, shape: &WorkflowShape, record: &WorkflowRecord) -> Ran {
+    let state = shape.state(&record.state).expect("it runs");
+    let told = u64::from(record.received.is_some()) + 2 * u64::from(record.timed_out);
+    let text = record
+        .state
+        .as_str()
+        .bytes()
+        .fold(0, |sum, byte| sum * 31 + u64::from(byte));
+    let known = (record.entry << 20) ^ (u64::from(record.attempt) << 8) ^ (text << 32) ^ told;
+    let mut dice = Dice(seed ^ known.wrapping_mul(0x2545_f491_4f6c_dd1d));
+    let outcome = match dice.below(20) {
+        _ if state.kind != StateKind::Work => Ok(Next::Stay),
+        _ if record.entry > LONG_ENOUGH => Ok(Next::To(name("done"))),
+        0..=3 => Err(McpError::temporary("BUSY")),
+        4 => Err(McpError::permanent("BROKEN")),
+        5 => Ok(Next::Fail(McpError::permanent("NO_USE"))),
+        6..=7 => Ok(Next::Wait {
+            signals: vec![name("more"), name("go")],
+            within: dice.percent(60).then(|| Duration::from_secs(4)),
+        }),
+        8 => Ok(Next::After {
+            delay: Duration::from_secs(2),
+            to: dice
+                .percent(50)
+                .then(|| dice.pick(&state.transitions).clone()),
+        }),
+        9 => Ok(Next::Stay),
+        10 => Ok(Next::Complete),
+        11 => Ok(Next::To(name("hold"))),
+        _ => Ok(Next::To(dice.pick(&state.transitions).clone())),
+    };
+    let data = dice
+        .percent(80)
+        .then(|| Raw::encode(&(record.entry, record.attempt)).unwrap());
+    Ran {
+        entered: record.entered || outcome.is_ok() || dice.percent(50),
+        outcome: outcome.map(|next| Outcome { data, next }),
+        draw: 0.5,
+    }
+}

@@ -1,0 +1,222 @@
+//! Bringing effects about: events, timers, checkpoints, answers. Each has a derived id, so twice does no harm.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::HeaderMap;
+use mcp_runtime::{
+    Event, Format, McpError, Name, Raw,
+    transport::{self, StoreError},
+};
+use serde::Serialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::task::JoinSet;
+
+use crate::{
+    checkpoint::WorkflowCheckpoint,
+    effect::{Effect, EffectKind, EventEffect},
+    record::{WorkflowRecord, WorkflowStatus},
+    task::{Task, Verb},
+};
+
+use super::{
+    drive::{answering, encoded},
+    home::{Home, PAUSE},
+};
+
+/// How long one publish is repeated before it is begun anew.
+const PUBLISH_TIME: Duration = Duration::from_secs(20);
+
+/// The effects of one drive that are under way.
+pub(super) struct Effects {
+    home: Arc<Home>,
+    definition: Name,
+    running: JoinSet<String>,
+    done: Vec<String>,
+}
+
+impl Effects {
+    pub(super) fn new(home: &Arc<Home>, task: &Task) -> Self {
+        Self {
+            home: Arc::clone(home),
+            definition: task.definition.clone(),
+            running: JoinSet::new(),
+            done: Vec::new(),
+        }
+    }
+
+    /// Begins effects of a record as it is now.
+    pub(super) fn begin(&mut self, effects: Vec<Effect>, record: &WorkflowRecord) {
+        if effects.is_empty() {
+            return;
+        }
+        let record = Arc::new(record.clone());
+        for effect in effects {
+            let doing = Doing {
+                home: Arc::clone(&self.home),
+                definition: self.definition.clone(),
+                record: Arc::clone(&record),
+            };
+            self.running.spawn(async move {
+                doing.until_done(&effect.kind).await;
+                effect.id
+            });
+        }
+    }
+
+    /// The ids of those that are done since this was last asked.
+    pub(super) fn done(&mut self) -> Vec<String> {
+        while let Some(done) = self.running.try_join_next() {
+            self.done.extend(done.ok());
+        }
+        std::mem::take(&mut self.done)
+    }
+
+    /// Waits until all that were begun are done.
+    pub(super) async fn wait(&mut self) {
+        while let Some(done) = self.running.join_next().await {
+            self.done.extend(done.ok());
+        }
+    }
+}
+
+/// The data of an event of a workflow's life.
+#[derive(Serialize)]
+struct EventData<'a> {
+    workflow_id: &'a str,
+    definition: &'a Name,
+    epoch: u64,
+    state: &'a Name,
+    status: WorkflowStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: &'a Option<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: &'a Option<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: &'a Option<Name>,
+}
+
+struct Doing {
+    home: Arc<Home>,
+    definition: Name,
+    record: Arc<WorkflowRecord>,
+}
+
+impl Doing {
+    /// Until it is done, or the server will never do it. Ended from outside when the lease is lost.
+    async fn until_done(&self, effect: &EffectKind) {
+        loop {
+            match self.once(effect).await {
+                Ok(()) => return,
+                Err(error @ (StoreError::Refused { .. } | StoreError::TooLarge { .. })) => {
+                    tracing::error!(%error, "the server refuses an effect of a workflow");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "an effect of a workflow is not confirmed, trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn once(&self, effect: &EffectKind) -> Result<(), StoreError> {
+        match effect {
+            EffectKind::Event(event) => self.publish(event).await,
+            EffectKind::Timer {
+                entry,
+                attempt,
+                at_ms,
+            } => self.schedule(*entry, *attempt, *at_ms).await,
+            EffectKind::Checkpoint { name, epoch } => {
+                let checkpoint = WorkflowCheckpoint::of(&self.record, name, *epoch);
+                self.home.store.keep_checkpoint(&checkpoint).await.map(drop)
+            }
+            EffectKind::DeleteCheckpoint { name } => {
+                let id = self.record.id.as_str();
+                self.home.store.delete_checkpoint(id, name).await
+            }
+            EffectKind::Answer {
+                request,
+                reply_to,
+                json,
+                error,
+            } => {
+                let format = if *json { Format::Json } else { Format::Msgpack };
+                let to = answering(&self.home, reply_to.clone(), request.clone(), format);
+                let outcome = match error {
+                    Some(error) => Err(McpError::clone(error)),
+                    None => encoded(Ok(&self.record)),
+                };
+                transport::answer(&self.home.client, to, outcome).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn publish(&self, effect: &EventEffect) -> Result<(), StoreError> {
+        let id = self.record.id.as_str();
+        let data = EventData {
+            workflow_id: id,
+            definition: &self.definition,
+            epoch: effect.epoch,
+            state: &effect.state,
+            status: effect.status,
+            from: &effect.from,
+            to: &effect.to,
+            code: &effect.code,
+            checkpoint: &effect.checkpoint,
+        };
+        let name = effect.event.as_str();
+        let refused = |description: String| StoreError::Refused {
+            code: 0,
+            description,
+        };
+        let data = Raw::encode(&data).map_err(|error| refused(error.to_string()))?;
+        let event_name = Name::new(name).map_err(|error| refused(error.to_string()))?;
+        let mut event = Event::new(self.home.herald.name().clone(), event_name, data);
+        event
+            .conversation_id
+            .clone_from(&self.record.conversation_id);
+        let message_id = format!("{id}.{}.{name}", effect.epoch);
+        transport::publish_event(&self.home.herald, &event, &message_id)
+            .await
+            .map_err(|error| match error {
+                mcp_runtime::PublishError::Transport { reason } => {
+                    StoreError::Unavailable { reason }
+                }
+                error => refused(error.to_string()),
+            })
+    }
+
+    /// A task that the server delivers when its time has come. One per workflow: a later one replaces it.
+    async fn schedule(&self, entry: u64, attempt: u32, at_ms: u64) -> Result<(), StoreError> {
+        let store = &self.home.store;
+        let id = &self.record.id;
+        let mut task = Task::new(Verb::Wake, self.definition.clone(), id.clone(), at_ms);
+        task.id = format!("{id}.{entry}.{attempt}.wake");
+        task.entry = Some(entry);
+        task.attempt = Some(attempt);
+        let body = task.encode().map_err(|error| StoreError::Refused {
+            code: 0,
+            description: error.to_string(),
+        })?;
+        let (schedule, target) = store.timer_subjects(&self.definition, id.as_str());
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Schedule", format!("@at {}", rfc3339(at_ms)));
+        headers.insert("Nats-Schedule-Target", target);
+        headers.insert("Nats-Msg-Id", task.id.as_str());
+        headers.insert("Content-Type", Format::Msgpack.content_type());
+        transport::publish(&self.home.client, schedule, headers, body, PUBLISH_TIME)
+            .await
+            .map(drop)
+    }
+}
+
+fn rfc3339(unix_ms: u64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000);
+    time.ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}

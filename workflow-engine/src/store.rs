@@ -1,0 +1,214 @@
+//! Where workflows lie: records, checkpoints and starts, by shard.
+
+use async_nats::jetstream::{ErrorCode, response::Response};
+use bytes::Bytes;
+use mcp_runtime::{
+    Client, Format, Name,
+    transport::{Bucket, Entry, StoreError, WriteError},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    checkpoint::WorkflowCheckpoint,
+    core::Versioned,
+    record::WorkflowRecord,
+    task::Task,
+};
+
+/// The buckets and streams of workflows in one namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    client: Client,
+    shards: Vec<Shard>,
+}
+
+#[derive(Debug, Clone)]
+struct Shard {
+    records: Bucket,
+    checkpoints: Bucket,
+    tasks: String,
+}
+
+impl Store {
+    pub(crate) fn new(client: &Client, shards: u16) -> Self {
+        let namespace = client.namespace();
+        let shards = (0..shards.max(1)).map(|shard| Shard {
+            records: Bucket::new(client, &namespace.workflows_bucket(shard)),
+            checkpoints: Bucket::new(client, &namespace.checkpoints_bucket(shard)),
+            tasks: namespace.tasks_stream(shard),
+        });
+        Self {
+            client: client.clone(),
+            shards: shards.collect(),
+        }
+    }
+
+    pub(crate) fn shards(&self) -> u16 {
+        u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    }
+
+    /// The shard of a workflow: CRC-32 of its id, modulo the number of shards.
+    pub(crate) fn shard(&self, workflow_id: &str) -> u16 {
+        let hash = crc32fast::hash(workflow_id.as_bytes());
+        u16::try_from(hash % u32::from(self.shards())).unwrap_or_default()
+    }
+
+    fn of(&self, workflow_id: &str) -> &Shard {
+        &self.shards[usize::from(self.shard(workflow_id))]
+    }
+
+    /// The subject of a task: `start` or `control`.
+    pub(crate) fn task_subject(&self, task: &Task) -> String {
+        let kind = match task.task {
+            crate::task::Verb::Start => "start",
+            _ => "control",
+        };
+        self.subject("wf", &task.definition, kind, task.workflow_id.as_str())
+    }
+
+    fn subject(&self, tree: &str, definition: &Name, kind: &str, workflow_id: &str) -> String {
+        let (namespace, shard) = (self.client.namespace(), self.shard(workflow_id));
+        format!("{namespace}.{tree}.{definition}.{shard}.{kind}.{workflow_id}")
+    }
+
+    /// The subjects of a workflow's timer: of the schedule, and of the task that it becomes.
+    pub(crate) fn timer_subjects(&self, definition: &Name, workflow_id: &str) -> (String, String) {
+        let (namespace, shard) = (self.client.namespace(), self.shard(workflow_id));
+        let schedule = format!("{namespace}.timer.{definition}.{shard}.{workflow_id}");
+        (schedule, self.subject("wf", definition, "control", workflow_id))
+    }
+
+    pub(crate) async fn read(&self, workflow_id: &str) -> Result<Option<Versioned>, StoreError> {
+        let entry = self.of(workflow_id).records.read(workflow_id).await?;
+        entry.map(|entry| versioned(&entry)).transpose()
+    }
+
+    pub(crate) async fn write(
+        &self,
+        record: &WorkflowRecord,
+        revision: u64,
+    ) -> Result<u64, WriteError> {
+        let body = record.encode().map_err(|error| StoreError::Refused {
+            code: 0,
+            description: error.to_string(),
+        })?;
+        let id = record.id.as_str();
+        self.of(id).records.write(id, revision, body).await
+    }
+
+    /// The start task of a workflow, as long as it waits in its stream; `definition` may be unknown.
+    pub(crate) async fn find_start(
+        &self,
+        definition: Option<&Name>,
+        workflow_id: &str,
+    ) -> Result<Option<Task>, StoreError> {
+        let namespace = self.client.namespace();
+        let definition = definition.map_or("*", Name::as_str);
+        let shard = self.shard(workflow_id);
+        let subject = format!("{namespace}.wf.{definition}.{shard}.start.{workflow_id}");
+        let tasks = &self.of(workflow_id).tasks;
+        let request = json!({ "last_by_subj": subject });
+        let answer: Response<Stored> = self
+            .client
+            .jetstream()
+            .request(format!("STREAM.MSG.GET.{tasks}"), &request)
+            .await
+            .map_err(|error| StoreError::Unavailable {
+                reason: error.to_string(),
+            })?;
+        match answer {
+            Response::Ok(stored) => Ok(stored.task()),
+            Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
+                Ok(None)
+            }
+            Response::Err { error } => Err(StoreError::Refused {
+                code: error.error_code().0,
+                description: error.to_string(),
+            }),
+        }
+    }
+
+    pub(crate) async fn checkpoint(
+        &self,
+        workflow_id: &str,
+        name: &Name,
+    ) -> Result<Option<WorkflowCheckpoint>, StoreError> {
+        let key = format!("{workflow_id}.{name}");
+        let entry = self.of(workflow_id).checkpoints.read(&key).await?;
+        let body = entry.map(|entry| entry.value).filter(|body| !body.is_empty());
+        // Something else under the key is no checkpoint of ours.
+        Ok(body.and_then(|body| WorkflowCheckpoint::decode(&body).ok()))
+    }
+
+    /// Keeps a checkpoint, unless it or a later one of the same name is there.
+    pub(crate) async fn keep_checkpoint(
+        &self,
+        checkpoint: &WorkflowCheckpoint,
+    ) -> Result<usize, StoreError> {
+        let (id, name) = (checkpoint.workflow_id.as_str(), &checkpoint.name);
+        let latest = self.checkpoint(id, name).await?;
+        if latest.is_some_and(|latest| latest.epoch >= checkpoint.epoch) {
+            return Ok(0);
+        }
+        let body = checkpoint.encode().map_err(|error| StoreError::Refused {
+            code: 0,
+            description: error.to_string(),
+        })?;
+        let size = body.len();
+        let message_id = format!("{id}.{}.checkpoint.{name}", checkpoint.epoch);
+        let bucket = &self.of(id).checkpoints;
+        bucket.put(&format!("{id}.{name}"), &message_id, body).await?;
+        Ok(size)
+    }
+
+    pub(crate) async fn delete_checkpoint(
+        &self,
+        workflow_id: &str,
+        name: &Name,
+    ) -> Result<(), StoreError> {
+        let bucket = &self.of(workflow_id).checkpoints;
+        bucket.purge(&format!("{workflow_id}.{name}")).await
+    }
+}
+
+fn versioned(entry: &Entry) -> Result<Versioned, StoreError> {
+    let record = WorkflowRecord::decode(&entry.value).map_err(|error| StoreError::Refused {
+        code: 0,
+        description: format!("the workflow record cannot be read: {error}"),
+    })?;
+    Ok(Versioned {
+        record,
+        revision: entry.revision,
+    })
+}
+
+/// The answer of the server to the question for a stored message.
+#[derive(Deserialize)]
+struct Stored {
+    message: StoredMessage,
+}
+
+#[derive(Deserialize)]
+struct StoredMessage {
+    subject: String,
+    #[serde(default)]
+    data: String,
+    #[serde(default)]
+    hdrs: String,
+}
+
+impl Stored {
+    /// `None` for what is no task; its engine buries it.
+    fn task(&self) -> Option<Task> {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        let body = Bytes::from(STANDARD.decode(&self.message.data).ok()?);
+        let headers = STANDARD.decode(&self.message.hdrs).unwrap_or_default();
+        let headers = String::from_utf8_lossy(&headers).to_ascii_lowercase();
+        let format = match headers.contains("content-type: application/json") {
+            true => Format::Json,
+            false => Format::Msgpack,
+        };
+        Task::decode(format, &body, &self.message.subject).ok()
+    }
+}

@@ -1,0 +1,211 @@
+//! Workflows from outside: create, query, signal, stop. Any agent and any client can drive any workflow.
+
+mod control;
+mod create;
+mod error;
+mod list;
+
+use mcp_runtime::{
+    Client, Name, Token,
+    topology,
+    transport::{StoreError, server_now_ms},
+};
+use serde::Serialize;
+use tokio::sync::OnceCell;
+
+use std::sync::Arc;
+
+use crate::{
+    checkpoint::WorkflowCheckpoint,
+    core::started,
+    record::WorkflowRecord,
+    shape::WorkflowShape,
+    store::Store,
+    task::{Task, Verb},
+};
+
+pub use control::ControlWorkflow;
+pub use create::CreateWorkflow;
+pub use error::WorkflowError;
+pub use list::WorkflowFilter;
+
+/// The workflows of a namespace. Cheap to clone.
+///
+/// ```no_run
+/// # async fn example(client: mcp_runtime::Client) -> Result<(), mcp_workflow_engine::WorkflowError> {
+/// use mcp_workflow_engine::Workflows;
+///
+/// let workflows = Workflows::new(&client);
+/// let data = serde_json::json!({ "theme": "ocean" });
+/// workflows.create_workflow("video", None, &data).id("video-17").await?;
+/// workflows.signal_workflow("video-17", "approve", &()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Workflows {
+    client: Client,
+    store: Arc<OnceCell<Store>>,
+}
+
+impl Workflows {
+    /// Those that `client` can reach. Nothing is asked of the server yet.
+    #[must_use]
+    pub fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            store: Arc::default(),
+        }
+    }
+
+    /// Starts a workflow: done once the server has stored it, whether an engine is there or not.
+    ///
+    /// `initial_state` is the definition's own where it is `None`. With an id of the caller's choice a start that is
+    /// repeated finds the workflow that is there and returns it unchanged.
+    pub fn create_workflow<'a>(
+        &self,
+        definition: &str,
+        initial_state: impl Into<Option<&'a str>>,
+        initial_data: impl Serialize,
+    ) -> CreateWorkflow {
+        CreateWorkflow::new(self.clone(), definition, initial_state.into(), &initial_data)
+    }
+
+    /// A workflow as it stands; `None` when there is none of this id.
+    ///
+    /// # Errors
+    /// When the id is not valid or the server cannot be reached.
+    pub async fn get_workflow(&self, id: &str) -> Result<Option<WorkflowRecord>, WorkflowError> {
+        let id = token(id)?;
+        let store = self.store().await?;
+        if let Some(found) = store.read(id.as_str()).await? {
+            return Ok(Some(found.record));
+        }
+        // It exists as soon as its start is stored, and its record is written a little later.
+        if let Some(start) = store.find_start(None, id.as_str()).await? {
+            return Ok(Some(self.beginning(&start).await?));
+        }
+        Ok(store.read(id.as_str()).await?.map(|found| found.record))
+    }
+
+    /// Workflows that match, the last updated first.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn list_workflows(
+        &self,
+        filter: &WorkflowFilter,
+    ) -> Result<Vec<WorkflowRecord>, WorkflowError> {
+        list::list(&self.client, self.store().await?, filter).await
+    }
+
+    /// Moves a workflow on to a state, which the definition must allow.
+    pub fn transition_workflow(&self, id: &str, to: &str) -> ControlWorkflow {
+        ControlWorkflow::new(self, Verb::Transition, id).to_state(to)
+    }
+
+    /// Tells a workflow something; kept until it waits for it.
+    pub fn signal_workflow(&self, id: &str, name: &str, data: impl Serialize) -> ControlWorkflow {
+        ControlWorkflow::new(self, Verb::Signal, id)
+            .named(name)
+            .data(data)
+    }
+
+    /// Ends a workflow after the state that runs.
+    pub fn stop_workflow(&self, id: &str) -> ControlWorkflow {
+        ControlWorkflow::new(self, Verb::Stop, id)
+    }
+
+    /// Lets a failed or parked workflow go on from its state; one that waits for a retry tries at once.
+    pub fn resume_workflow(&self, id: &str) -> ControlWorkflow {
+        ControlWorkflow::new(self, Verb::Resume, id)
+    }
+
+    /// Keeps a copy of a workflow's state and data under a name; the last eight of each name stay.
+    pub fn create_workflow_checkpoint(&self, id: &str, name: &str) -> ControlWorkflow {
+        ControlWorkflow::new(self, Verb::Checkpoint, id).named(name)
+    }
+
+    /// Sets a workflow back to the last checkpoint of a name, also one that has ended. It then goes on from there, and what
+    /// it does is done anew.
+    pub fn restore_workflow_checkpoint(&self, id: &str, name: &str) -> ControlWorkflow {
+        ControlWorkflow::new(self, Verb::Restore, id).named(name)
+    }
+
+    /// Removes the checkpoints of a name.
+    pub fn delete_workflow_checkpoint(&self, id: &str, name: &str) -> ControlWorkflow {
+        ControlWorkflow::new(self, Verb::DeleteCheckpoint, id).named(name)
+    }
+
+    /// The checkpoints of a workflow, the oldest first.
+    ///
+    /// # Errors
+    /// When the id is not valid or the server cannot be reached.
+    pub async fn list_workflow_checkpoints(
+        &self,
+        id: &str,
+    ) -> Result<Vec<WorkflowCheckpoint>, WorkflowError> {
+        list::checkpoints(&self.client, self.store().await?, &token(id)?).await
+    }
+
+    /// The definitions that engines have brought, by name and version.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn definitions(&self) -> Result<Vec<WorkflowShape>, WorkflowError> {
+        list::definitions(&self.client).await
+    }
+
+    async fn store(&self) -> Result<&Store, WorkflowError> {
+        let namespace = self.client.namespace().as_str();
+        self.store
+            .get_or_try_init(|| async {
+                let shards = topology::workflow_shards(self.client.jetstream(), namespace).await;
+                let shards = shards.map_err(|error| WorkflowError::Transport {
+                    reason: error.to_string(),
+                })?;
+                Ok(Store::new(&self.client, shards))
+            })
+            .await
+    }
+
+    /// What a workflow is before anything has run.
+    async fn beginning(&self, start: &Task) -> Result<WorkflowRecord, WorkflowError> {
+        let shapes = self.versions(&start.definition).await?;
+        let shapes: Vec<_> = shapes.into_iter().map(Arc::new).collect();
+        let now_ms = match start.created_at {
+            0 => server_now_ms(&self.client),
+            created_at => created_at,
+        };
+        started(start, &shapes, now_ms).map_err(WorkflowError::refused)
+    }
+
+    /// The known versions of a definition.
+    async fn versions(&self, definition: &Name) -> Result<Vec<WorkflowShape>, WorkflowError> {
+        let all = self.definitions().await?;
+        Ok(all
+            .into_iter()
+            .filter(|shape| shape.name == *definition)
+            .collect())
+    }
+}
+
+fn token(id: &str) -> Result<Token, WorkflowError> {
+    Token::new(id).map_err(|error| WorkflowError::Invalid {
+        reason: error.to_string(),
+    })
+}
+
+fn name(text: &str) -> Result<Name, WorkflowError> {
+    Name::new(text).map_err(|error| WorkflowError::Invalid {
+        reason: error.to_string(),
+    })
+}
+
+
+impl From<StoreError> for WorkflowError {
+    fn from(error: StoreError) -> Self {
+        Self::Transport {
+            reason: error.to_string(),
+        }
+    }
+}

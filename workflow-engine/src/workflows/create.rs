@@ -1,0 +1,156 @@
+//! Starting a workflow.
+
+use std::{future::IntoFuture, time::Duration};
+
+use async_nats::HeaderMap;
+use mcp_runtime::{
+    Format, Raw, Token, TraceContext,
+    transport::{self, new_message_id, server_now_ms},
+};
+use serde::Serialize;
+
+use crate::{
+    record::WorkflowRecord,
+    run::BoxFuture,
+    task::{Task, Verb},
+};
+
+use super::{WorkflowError, Workflows, name, token};
+
+/// How long storing a start is tried.
+const STORE_TIME: Duration = Duration::from_secs(30);
+
+/// A workflow to be started; nothing is sent before it is awaited.
+#[must_use = "nothing is started before it is awaited"]
+pub struct CreateWorkflow {
+    workflows: Workflows,
+    definition: String,
+    state: Option<String>,
+    data: Result<Raw, String>,
+    id: Option<String>,
+    version: Option<String>,
+    conversation: Option<String>,
+    trace: Option<TraceContext>,
+}
+
+impl CreateWorkflow {
+    pub(super) fn new(
+        workflows: Workflows,
+        definition: &str,
+        state: Option<&str>,
+        data: &impl Serialize,
+    ) -> Self {
+        Self {
+            workflows,
+            definition: definition.to_owned(),
+            state: state.map(str::to_owned),
+            data: Raw::encode(data).map_err(|error| error.to_string()),
+            id: None,
+            version: None,
+            conversation: None,
+            trace: None,
+        }
+    }
+
+    /// The workflow's id, unique in the namespace (default: a new one). Repeating a start with the same id is harmless.
+    pub fn id(mut self, id: &str) -> Self {
+        self.id = Some(id.to_owned());
+        self
+    }
+
+    /// The version of the definition (default: the newest that the engine has).
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = Some(version.to_owned());
+        self
+    }
+
+    /// The conversation that the workflow and its commands belong to.
+    pub fn conversation(mut self, id: impl Into<String>) -> Self {
+        self.conversation = Some(id.into());
+        self
+    }
+
+    /// The trace that it continues.
+    pub fn trace(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
+    fn task(self, now_ms: u64) -> Result<(Workflows, Task), WorkflowError> {
+        let id = match &self.id {
+            Some(id) => token(id)?,
+            None => Token::new(&new_message_id()).map_err(|error| WorkflowError::Invalid {
+                reason: error.to_string(),
+            })?,
+        };
+        let mut task = Task::new(Verb::Start, name(&self.definition)?, id, now_ms);
+        task.state = self.state.as_deref().map(name).transpose()?;
+        task.data = Some(self.data.map_err(|reason| WorkflowError::Invalid {
+            reason: format!("the data cannot be encoded: {reason}"),
+        })?);
+        task.version = self.version;
+        task.conversation_id = self.conversation;
+        let trace = self.trace.unwrap_or_else(TraceContext::current);
+        task.traceparent = trace.traceparent().map(str::to_owned);
+        Ok((self.workflows, task))
+    }
+}
+
+impl IntoFuture for CreateWorkflow {
+    type Output = Result<WorkflowRecord, WorkflowError>;
+    type IntoFuture = BoxFuture<Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let now_ms = server_now_ms(&self.workflows.client);
+            let (workflows, task) = self.task(now_ms)?;
+            workflows.start(task).await
+        })
+    }
+}
+
+impl Workflows {
+    async fn start(&self, task: Task) -> Result<WorkflowRecord, WorkflowError> {
+        let store = self.store().await?;
+        let beginning = self.known_beginning(&task).await?;
+        let body = task.encode().map_err(|error| WorkflowError::Invalid {
+            reason: error.to_string(),
+        })?;
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", task.message_id());
+        headers.insert("Content-Type", Format::Msgpack.content_type());
+        let subject = store.task_subject(&task);
+        let duplicate =
+            transport::publish(&self.client, subject, headers, body, STORE_TIME).await?;
+        let id = task.workflow_id.as_str();
+        let existing = match duplicate {
+            true => self.get_workflow(id).await?,
+            // Stored long ago, perhaps: the engine leaves such a workflow as it is.
+            false => store.read(id).await?.map(|found| found.record),
+        };
+        match existing {
+            Some(record) if record.definition != task.definition => {
+                Err(WorkflowError::refused(crate::core::refusal(
+                    crate::core::codes::WORKFLOW_EXISTS,
+                    format!("`{id}` is a workflow of `{}`", record.definition),
+                )))
+            }
+            Some(record) => Ok(record),
+            None => Ok(beginning),
+        }
+    }
+
+    /// What the workflow will begin as; mistakes are found here rather than among the dead letters.
+    async fn known_beginning(&self, task: &Task) -> Result<WorkflowRecord, WorkflowError> {
+        let all = self.definitions().await?;
+        if !all.iter().any(|shape| shape.name == task.definition) {
+            let mut known: Vec<String> = all.iter().map(|shape| shape.name.to_string()).collect();
+            known.dedup();
+            return Err(WorkflowError::NoSuchDefinition {
+                name: task.definition.to_string(),
+                known,
+            });
+        }
+        self.beginning(task).await
+    }
+}
