@@ -21,6 +21,25 @@
 //! - [`Action`] names an action and its types once for both sides.
 //! - [`TestBroker`] is a real, private server for a test; [`LocalServer`] one for a program.
 //! - [`Client`] sends commands from outside an agent.
+//! - [`Workflow`] is a job that spans agents, as a state machine that survives every crash; [`Workflows`] drives it:
+//!
+//! ```
+//! use mcp_agent_sdk::{Agent, McpError, Workflow, WorkflowContext, WorkflowState};
+//! use mcp_agent_sdk::WorkflowTransitionResult as Then;
+//!
+//! async fn draft(ctx: WorkflowContext, topic: String) -> Result<Then, McpError> {
+//!     let text: String = ctx.send_command("writer", "write", &topic).await?; // never written twice
+//!     Ok(Then::to("review").with(&text))
+//! }
+//!
+//! fn editor() -> Agent {
+//!     let article = Workflow::new("article")
+//!         .state("draft", WorkflowState::run(draft).to("review").checkpoint())
+//!         .state("review", WorkflowState::wait_for("approved").then("published")) // for days, at no cost
+//!         .state("published", WorkflowState::end());
+//!     Agent::new("editor").workflow(article)
+//! }
+//! ```
 
 mod agent;
 mod context;

@@ -22,7 +22,7 @@ impl<S> Context<S> {
     /// use mcp_agent_sdk::{Context, McpError};
     /// # #[derive(serde::Serialize)] struct Order { theme: String }
     /// async fn order(ctx: Context, theme: String) -> Result<String, McpError> {
-    ///     let id = format!("video-{}", ctx.command_id());
+    ///     let id = format!("video-{}", ctx.message_id());
     ///     ctx.create_workflow("video", None, &Order { theme }).id(&id).await?;
     ///     Ok(id)
     /// }

@@ -50,3 +50,47 @@ pub use retry::{Advice, Decision, RetryState, StopReason};
 fn start() -> std::time::Instant {
     std::time::Instant::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    /// All Rust files under a folder, but those of tests.
+    fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.display().to_string();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if !name.ends_with("tests.rs") && !name.ends_with("simulation.rs") {
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn no_policy_reads_the_clock_but_the_waiting_of_the_limiter() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/resilience");
+        let mut found = Vec::new();
+        sources(&folder, &mut found);
+        assert!(found.len() > 15, "the policies have moved");
+        let mut readers = Vec::new();
+        for (name, text) in found {
+            let code = text
+                .split("#[cfg(test)]\nmod tests {")
+                .next()
+                .unwrap_or_default();
+            let reads = code.lines().filter(|line| {
+                let line = line.trim_start();
+                let is_code = !line.starts_with("//");
+                is_code
+                    && (line.contains("Instant::now")
+                        || line.contains(".elapsed()")
+                        || line.contains("SystemTime"))
+            });
+            readers.extend(reads.map(|_| name.clone()));
+        }
+        let limiter = folder.join("limiter.rs").display().to_string();
+        assert_eq!(readers, [limiter]);
+    }
+}

@@ -21,7 +21,7 @@ pub use instruments::{METRIC_NAMES, record_metrics};
 pub use metrics::pack_of;
 pub use workflows::{
     WorkflowSpan, cas_conflict, checkpoint_restored, checkpoint_saved, checkpoint_span, link,
-    timer_fired, workflow_transition,
+    span_failed, timer_fired, workflow_transition,
 };
 
 pub(crate) use health::Pulse;

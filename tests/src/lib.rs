@@ -12,5 +12,5 @@ mod wait;
 pub use binary::{mcpctl, nats_server, workspace};
 pub use otlp::{OtlpSink, SeenMetric, SeenSpan};
 pub use overload::{LaneReport, Overload, Report, Running};
-pub use process::{Finished, Process, run, run_in, spawn, spawn_probe};
+pub use process::{Finished, Process, run, run_in, spawn, spawn_probe, spawn_probe_with};
 pub use wait::{PATIENCE, eventually, instances, present};

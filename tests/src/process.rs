@@ -143,12 +143,22 @@ impl Process {
 /// # Panics
 /// When it cannot be started.
 pub async fn spawn(folder: &Path, url: &str, arguments: &[&str]) -> Process {
+    spawn_with(folder, url, arguments, &[]).await
+}
+
+async fn spawn_with(
+    folder: &Path,
+    url: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Process {
     let file = || NamedTempFile::new().expect("a temporary file can be made");
     let (stdout, stderr) = (file(), file());
     let handle = |file: &NamedTempFile| file.reopen().expect("a temporary file can be opened");
     let mut command = command(url, arguments).await;
     command
         .current_dir(folder)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(handle(&stdout))
         .stderr(handle(&stderr));
@@ -168,10 +178,22 @@ pub async fn spawn(folder: &Path, url: &str, arguments: &[&str]) -> Process {
 /// # Panics
 /// When it does not get ready.
 pub async fn spawn_probe(url: &str, arguments: &[&str]) -> Process {
+    spawn_probe_with(url, arguments, &[]).await
+}
+
+/// As [`spawn_probe`], with more in its environment.
+///
+/// # Panics
+/// When it does not get ready.
+pub async fn spawn_probe_with(
+    url: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Process {
     let arguments: Vec<&str> = std::iter::once("probe")
         .chain(arguments.iter().copied())
         .collect();
-    let mut probe = spawn(&env::temp_dir(), url, &arguments).await;
+    let mut probe = spawn_with(&env::temp_dir(), url, &arguments, environment).await;
     eventually("the probe is ready", || {
         let ended = probe.child.try_wait().ok().flatten();
         assert!(

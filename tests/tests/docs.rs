@@ -51,10 +51,10 @@ fn words_after(page: &str, prefix: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_first_agent_is_the_doc_test_of_the_sdk() {
+fn the_examples_are_doc_tests_of_the_sdk() {
     let page = read("README.md");
-    let [agent] = fenced(&page, "rust")[..] else {
-        panic!("README has one agent")
+    let [agent, workflow] = fenced(&page, "rust")[..] else {
+        panic!("README has one agent and one workflow")
     };
     let lib = read("agent-sdk/src/lib.rs");
     let docs: Vec<&str> = lib
@@ -65,10 +65,12 @@ fn the_first_agent_is_the_doc_test_of_the_sdk() {
         .iter()
         .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)))
         .collect();
-    assert!(
-        docs.contains(agent),
-        "the agent in README is another than that in agent-sdk/src/lib.rs"
-    );
+    for example in [agent, workflow] {
+        assert!(
+            docs.contains(example),
+            "an example in README is another than that in agent-sdk/src/lib.rs:\n{example}"
+        );
+    }
     assert!(agent.lines().count() <= 10, "ten lines were promised");
 }
 

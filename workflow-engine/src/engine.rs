@@ -6,6 +6,8 @@
 mod drive;
 mod effects;
 mod home;
+mod settle;
+mod trace;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -82,5 +82,8 @@ pub(super) fn read(message: &Message) -> Option<Control> {
 }
 
 fn decode<T: DeserializeOwned>(message: &Message) -> Option<T> {
-    Format::of_message(message).ok()?.decode(&message.payload).ok()
+    Format::of_message(message)
+        .ok()?
+        .decode(&message.payload)
+        .ok()
 }

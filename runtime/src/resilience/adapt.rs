@@ -11,7 +11,7 @@
 //! window, and never for a command sent before the last cut: the cut could not have helped it.
 //!
 //! Where commands queue, the load also says for how long, and the queue that has piled up is worked off before more is
-//! sent: the pace drops to a tenth for as long as the queue is too long. The target stays busy all the while.
+//! sent: the pace drops to a third for as long as the queue is too long. The target stays busy all the while.
 //!
 //! **Up** only while the limit is really used (somebody had to wait for it): by the square root of the rate, so that of two
 //! senders the slower gains more and their shares even out; at once by up to half where the target reports idle
@@ -47,8 +47,9 @@ const TRUSTED_ANSWERS: u32 = 5;
 /// With fewer commands in the measured time a time-out is a lost target or a lost reply, not load.
 const LOADED_COMMANDS: u32 = 10;
 
-/// What is sent while the target works off its queue: enough to hear when it is done.
-const DRAIN_PACE: f64 = 0.1;
+/// The part of the limit that is sent while the target works off its queue: enough for the critical commands of most
+/// systems, and so little that the queue is gone in half again the time that it takes to work it off.
+const DRAIN_PACE: f64 = 0.3;
 
 /// A queue that is longer is looked at again after this.
 const LONGEST_DRAIN: Duration = Duration::from_secs(5);
@@ -220,7 +221,8 @@ impl RateAdapter {
             // Who waited that long was sent before a younger cut.
             if self.push_back(wait, Evidence::Load, now) {
                 let excess = wait.saturating_sub(self.config.queue_wait / 2);
-                self.drains_until = Some(now + excess.min(LONGEST_DRAIN));
+                let time = excess.div_f64(1.0 - DRAIN_PACE);
+                self.drains_until = Some(now + time.min(LONGEST_DRAIN));
             }
         }
     }

@@ -17,8 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     message::Name,
     resilience::{
-        BreakerConfig, BreakerSnapshot, BreakerState, Checked, CircuitBreaker, Outcome, Permit, Refusal,
-        Transition,
+        BreakerConfig, BreakerSnapshot, BreakerState, Checked, CircuitBreaker, Outcome, Permit,
+        Refusal, Transition,
     },
 };
 
@@ -135,8 +135,16 @@ impl Breakers {
     }
 
     /// Takes what changed in the target's breaker and in that of an action.
-    pub(super) fn take_transitions(&self, action: Option<&Name>) -> Vec<(Option<Name>, Transition)> {
-        let mut all: Vec<_> = self.whole.take_transitions().into_iter().map(|change| (None, change)).collect();
+    pub(super) fn take_transitions(
+        &self,
+        action: Option<&Name>,
+    ) -> Vec<(Option<Name>, Transition)> {
+        let mut all: Vec<_> = self
+            .whole
+            .take_transitions()
+            .into_iter()
+            .map(|change| (None, change))
+            .collect();
         if let Some(action) = action
             && let Some(breaker) = self.of_action(action)
         {
@@ -151,7 +159,10 @@ impl Breakers {
         let mut all = vec![(None, self.whole.snapshot(now))];
         let by_action = self.lock();
         let of_actions = by_action.iter();
-        all.extend(of_actions.map(|(name, of_action)| (Some(name.clone()), of_action.breaker.snapshot(now))));
+        all.extend(
+            of_actions
+                .map(|(name, of_action)| (Some(name.clone()), of_action.breaker.snapshot(now))),
+        );
         all
     }
 
@@ -173,7 +184,9 @@ impl Breakers {
         if !self.any_action.load(Ordering::Acquire) {
             return None;
         }
-        self.lock().get(action).map(|of_action| of_action.breaker.clone())
+        self.lock()
+            .get(action)
+            .map(|of_action| of_action.breaker.clone())
     }
 
     /// The breaker of an action, made where there is none; `None` where there are too many.
@@ -194,7 +207,9 @@ impl Breakers {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Name, OfAction>> {
-        self.by_action.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_action
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -248,14 +263,20 @@ mod tests {
                 let time = Some(Duration::from_secs(1));
                 assert!(breakers.force_open(forced.as_ref(), time, now));
                 assert!(breakers.admit(&name("act"), now).is_err());
-                assert_eq!(breakers.admit(&name("other"), now).is_ok(), forced.is_some());
+                assert_eq!(
+                    breakers.admit(&name("other"), now).is_ok(),
+                    forced.is_some()
+                );
                 let later = now + Duration::from_secs(1);
                 for _ in 0..2 {
                     let permits = breakers.admit(&name("act"), later).unwrap();
                     permits.record(Outcome::Success, Duration::ZERO, later);
                 }
                 let all = breakers.snapshots(later);
-                assert!(all.iter().all(|(_, it)| it.state == BreakerState::Closed), "{scope:?} {all:?}");
+                assert!(
+                    all.iter().all(|(_, it)| it.state == BreakerState::Closed),
+                    "{scope:?} {all:?}"
+                );
             }
         }
     }
@@ -267,7 +288,10 @@ mod tests {
         breakers.force_open(None, None, now);
         breakers.force_open(Some(&action), None, now);
         breakers.reset(Some(&action), now);
-        assert!(breakers.admit(&action, now).is_err(), "the target's is open");
+        assert!(
+            breakers.admit(&action, now).is_err(),
+            "the target's is open"
+        );
         breakers.force_open(Some(&action), None, now);
         breakers.reset(None, now);
         assert!(breakers.admit(&action, now).is_ok());

@@ -94,7 +94,9 @@ impl Unpublished {
             let Some(client) = client.upgrade(change.source.clone()) else {
                 return;
             };
-            let published = client.publish(event(change.transition.to), data(&change)).await;
+            let published = client
+                .publish(event(change.transition.to), data(&change))
+                .await;
             if let Err(error) = published {
                 tracing::debug!(%error, target_agent = %change.target, "the change of a circuit breaker was not published");
             }

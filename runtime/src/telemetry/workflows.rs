@@ -82,6 +82,11 @@ pub fn checkpoint_span(restore: bool) -> Span {
     )
 }
 
+/// Marks the span of a state as failed, with the error's code.
+pub fn span_failed(span: &Span, code: &str) {
+    failed(span, code);
+}
+
 /// Joins another trace to a span: that of the signal or timer that ended a long wait.
 pub fn link(span: &Span, to: &TraceContext) {
     to.link(span);

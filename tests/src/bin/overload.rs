@@ -31,11 +31,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn follow(scenario: &Overload, url: &str) -> Result<(), Box<dyn Error>> {
     let _first = scenario.instance(url).await;
     let running = scenario.begin(url).await?;
-    println!("one instance: {}", running.measure(Duration::from_secs(12)).await);
+    println!(
+        "one instance: {}",
+        running.measure(Duration::from_secs(12)).await
+    );
     let mut second = running.grow().await;
-    println!("two instances: {}", running.measure(Duration::from_secs(12)).await);
+    println!(
+        "two instances: {}",
+        running.measure(Duration::from_secs(12)).await
+    );
     second.terminate().await;
-    println!("one again: {}", running.measure(Duration::from_secs(12)).await);
+    println!(
+        "one again: {}",
+        running.measure(Duration::from_secs(12)).await
+    );
     println!("by second: {:?}", running.by_second());
     running.end().await;
     Ok(())

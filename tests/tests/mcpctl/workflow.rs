@@ -196,8 +196,7 @@ async fn failed_workflow_is_exit_code_1_and_resumes() {
     let broker = TestBroker::start().await.unwrap();
     let url = broker.url();
     let _probe = probe(url).await;
-    // Six attempts fail; the seventh, after the resume, does not.
-    let data = json!({ "fail_state": "second", "fail_times": 6 }).to_string();
+    let data = json!({ "fail_state": "second" }).to_string();
     let start = [
         "start",
         "probe_pipeline",
@@ -221,10 +220,18 @@ async fn failed_workflow_is_exit_code_1_and_resumes() {
     );
     let shown = workflow(url, &["show", "w1"]).await;
     assert!(shown.stdout.contains("\nerror       "), "{shown:?}");
-    document(url, &["resume", "w1"]).await;
-    document(url, &["signal", "w1", "approve"]).await;
-    let ended = workflow(url, &["watch", "w1"]).await;
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let resumed = document(url, &["resume", "w1"]).await;
+    assert_eq!(
+        resumed["entry"].as_u64(),
+        record["entry"].as_u64().map(|entry| entry + 1),
+        "{resumed}"
+    );
+    let again = workflow(url, &["watch", "w1"]).await;
+    assert_eq!(again.code, 1, "{again:?}");
+    assert!(
+        again.stdout.contains("second: failed after PROBE_FAILED"),
+        "{again:?}"
+    );
 }
 
 #[tokio::test]

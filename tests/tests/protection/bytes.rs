@@ -98,7 +98,10 @@ async fn a_realtime_command_is_refused_when_the_bytes_are_full() -> TestResult {
     }
     let broker = TestBroker::start().await?;
     let client = broker.client().await?;
-    let agent = Agent::new("scale").on("hold", hold).capacity(32).capacity_bytes(64 * KIB);
+    let agent = Agent::new("scale")
+        .on("hold", hold)
+        .capacity(32)
+        .capacity_bytes(64 * KIB);
     let _agent = agent.start(&client).await?;
     let send = |size: usize| {
         client

@@ -19,11 +19,17 @@ fn short(realtime: bool) -> Overload {
 fn check(scenario: &Overload, report: &Report) {
     println!("{report}");
     let [critical, high, normal, low] = report.lanes;
-    assert!(report.goodput > 0.75 * scenario.possible(1), "goodput: {report}");
+    assert!(
+        report.goodput > 0.75 * scenario.possible(1),
+        "goodput: {report}"
+    );
     assert!(report.least_share() >= 0.4, "shares: {report}");
     assert!(critical.share() > 0.85, "critical: {report}");
     assert!(critical.share() > high.share(), "order: {report}");
-    assert!(high.share() > normal.share().max(low.share()), "order: {report}");
+    assert!(
+        high.share() > normal.share().max(low.share()),
+        "order: {report}"
+    );
     assert!(low.done > 0 && normal.done > 0, "starved: {report}");
     let idle = report.idle_critical_p99.unwrap_or_default();
     assert!(critical.p99 < 6 * idle, "critical p99: {report}");
@@ -52,7 +58,10 @@ async fn the_rate_follows_a_second_instance_that_comes_and_goes() -> TestResult 
     second.terminate().await;
     tokio::time::sleep(follows).await;
     let one = running.measure(Duration::from_secs(4)).await;
-    println!("two instances: {two}\none again: {one}\n{:?}", running.by_second());
+    println!(
+        "two instances: {two}\none again: {one}\n{:?}",
+        running.by_second()
+    );
     running.end().await;
     assert!(two.goodput > 0.75 * scenario.possible(2), "{two}");
     assert!(one.goodput > 0.75 * scenario.possible(1), "{one}");

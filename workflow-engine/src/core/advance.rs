@@ -52,8 +52,7 @@ pub(crate) struct Ran {
 pub(crate) fn advance(draft: &mut Draft<'_>, ran: &Ran) -> Option<Duration> {
     draft.record.entered = ran.entered;
     let Some(state) = draft.shape.state(&draft.record.state).cloned() else {
-        let gone = format!("there is no state `{}`", draft.record.state);
-        draft.fail(refusal(codes::NO_SUCH_STATE, gone));
+        fail_without_state(draft);
         return None;
     };
     match &ran.outcome {
@@ -78,6 +77,11 @@ pub(crate) fn advance(draft: &mut Draft<'_>, ran: &Ran) -> Option<Duration> {
     }
 }
 
+fn fail_without_state(draft: &mut Draft<'_>) {
+    let gone = format!("there is no state `{}`", draft.record.state);
+    draft.fail(refusal(codes::NO_SUCH_STATE, gone));
+}
+
 /// What a state does of which nothing runs.
 pub(crate) fn advance_by_itself(draft: &mut Draft<'_>) {
     draft.record.entered = true;
@@ -92,7 +96,10 @@ pub(crate) fn advance_by_itself(draft: &mut Draft<'_>) {
             draft.wait(wait);
         }
         Some(StateKind::Manual) => draft.wait(Wait::default()),
-        Some(StateKind::Work) | None => {}
+        // It runs; this is not called for it.
+        Some(StateKind::Work) => {}
+        // Begun by an engine without the version: nobody could tell.
+        None => fail_without_state(draft),
     }
 }
 

@@ -165,6 +165,7 @@ fn workflows_survive_every_interleaving() {
             seen.ended,
             seen.waiting,
         ];
-        assert!(everything.iter().all(|count| *count > 100), "{seen:#?}");
+        let rare = everything.iter().any(|count| *count < all / 100);
+        assert!(!rare, "something hardly ever happens: {seen:#?}");
     }
 }

@@ -1,15 +1,17 @@
 //! One delivery of one task: the core says what, this does it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mcp_runtime::{
-    Format, McpError, Name, Raw, TraceContext, code,
-    transport::{self, Answering, Delivered, Lease, StoreError, WriteError},
+    Format, McpError, Name, TraceContext, code, telemetry,
+    transport::{Delivered, Lease, StoreError, WriteError},
 };
+use tracing::Instrument;
 
 use crate::{
     context::{Part, Scope},
     core::{Action, Drive, End, Input, Ran},
+    definition::Definition,
     failpoint::failpoint,
     record::WorkflowRecord,
     run,
@@ -18,24 +20,34 @@ use crate::{
 
 use super::{
     effects::Effects,
-    home::{Family, Home, PAUSE, herald},
+    home::{Family, Home, PAUSE},
+    settle::{Ended, answer, bury, settle},
+    trace::Trace,
 };
 
 /// Handles one task from its delivery to its acknowledgement.
 pub(super) async fn handle(home: &Arc<Home>, family: &Arc<Family>, delivered: Delivered) {
     failpoint("engine.taken");
     match decode(&delivered) {
-        Ok(task) => {
+        Ok(mut task) => {
+            let trace = Trace::begin(&mut task, delivered.message.headers.as_ref());
+            if task.task == Verb::Wake {
+                let late = home.now_ms().saturating_sub(task.created_at);
+                telemetry::timer_fired(task.definition.as_str(), Duration::from_millis(late));
+            }
             let lost = delivered.lease.lost().clone();
             let driving = Driving {
                 effects: Effects::new(home, &task),
                 core: Drive::new(family.shapes.clone(), task, delivered.info.deliveries),
                 home,
                 family,
+                trace,
             };
             tokio::select! {
                 // Left to whoever has it now. What this one still writes loses its compare-and-set.
                 () = lost.cancelled() => {}
+                // The grace of a drain is over: another engine may go on at once.
+                () = home.abandon.cancelled() => delivered.lease.give_back(Duration::ZERO).await,
                 end = driving.run(&delivered.lease) => settle(home, delivered, end).await,
             }
         }
@@ -53,17 +65,12 @@ fn decode(delivered: &Delivered) -> Result<Task, McpError> {
     Task::decode(format, &message.payload, &message.subject)
 }
 
-/// How a delivery ended, and the task with it.
-struct Ended {
-    task: Task,
-    end: End,
-}
-
 struct Driving<'a> {
     home: &'a Arc<Home>,
     family: &'a Arc<Family>,
     core: Drive,
     effects: Effects,
+    trace: Trace,
 }
 
 impl Driving<'_> {
@@ -113,7 +120,7 @@ impl Driving<'_> {
             Action::Run => {
                 // A workflow that goes on elsewhere is better than one that makes a pod hang.
                 if self.home.draining.is_cancelled() {
-                    return Err(End::Later(std::time::Duration::ZERO));
+                    return Err(End::Later(Duration::ZERO));
                 }
                 failpoint("engine.run");
                 let ran = self.run_state(lease).await;
@@ -177,7 +184,7 @@ impl Driving<'_> {
         tracing::warn!(%error, "a workflow cannot be read, trying again");
         match error {
             // Somebody has written what we cannot read: a newer engine may.
-            StoreError::Refused { .. } => Err(End::Later(std::time::Duration::from_secs(5))),
+            StoreError::Refused { .. } => Err(End::Later(Duration::from_secs(5))),
             _ => {
                 tokio::time::sleep(PAUSE).await;
                 Ok(())
@@ -202,7 +209,10 @@ impl Driving<'_> {
                     failpoint("engine.written");
                     return Ok(Input::Written(revision));
                 }
-                Err(WriteError::Conflict(_)) => return Ok(Input::Conflict),
+                Err(WriteError::Conflict(_)) => {
+                    telemetry::cas_conflict(record.definition.as_str());
+                    return Ok(Input::Conflict);
+                }
                 Err(WriteError::Store(StoreError::TooLarge { size, limit })) => {
                     return Ok(Input::TooLarge(too_large(size, limit)));
                 }
@@ -216,38 +226,48 @@ impl Driving<'_> {
 
     fn scope(&self, lease: &Lease) -> Option<Scope> {
         let record = self.core.record()?.clone();
-        let trace = TraceContext::new(record.traceparent.clone(), None);
         Some(Scope {
             client: self.home.client.clone(),
             instance: Arc::clone(&self.home.instance),
             cancelled: lease.lost().child_token(),
-            trace,
+            trace: TraceContext::new(record.traceparent.clone(), None),
             record: Arc::new(record),
             part: Part::State,
         })
     }
 
-    async fn run_state(&self, lease: &Lease) -> Ran {
-        let definition = self.core.shape().and_then(|shape| self.family.version(&shape.version));
-        let known = definition.zip(self.scope(lease)).and_then(|(definition, scope)| {
-            let state = definition.shape.state(&scope.record.state)?;
-            let steps = definition.steps.get(&state.name)?;
-            Some((steps, state, scope))
-        });
-        match known {
-            Some((steps, state, scope)) => run::run(steps, state, scope).await,
-            // The core runs only what the shape has, and each of its states has its steps.
-            None => Ran {
-                entered: true,
-                outcome: Err(McpError::permanent(code::INTERNAL).message("the state has no code")),
-                draw: 0.0,
-            },
-        }
+    fn definition(&self) -> Option<&'_ Arc<Definition>> {
+        self.family.version(&self.core.shape()?.version)
+    }
+
+    async fn run_state(&mut self, lease: &Lease) -> Ran {
+        let definition = self.definition().cloned();
+        let Some((definition, mut scope)) = definition.zip(self.scope(lease)) else {
+            return no_code();
+        };
+        let name = scope.record.state.clone();
+        let known = (definition.steps.get(&name)).zip(definition.shape.state(&name));
+        let Some((steps, state)) = known else {
+            return no_code();
+        };
+        let span = self.trace.state(&scope.record);
+        scope.trace = TraceContext::of_span(&span).unwrap_or(scope.trace);
+        let ran = run::run(steps, state, scope)
+            .instrument(span.clone())
+            .await;
+        let outcome = match &ran.outcome {
+            Ok(_) => "ok",
+            Err(error) => {
+                telemetry::span_failed(&span, &error.code);
+                "failed"
+            }
+        };
+        telemetry::workflow_transition(definition.shape.name.as_str(), name.as_str(), outcome);
+        ran
     }
 
     async fn exit_state(&self, lease: &Lease) {
-        let definition = self.core.shape().and_then(|shape| self.family.version(&shape.version));
-        if let Some((definition, scope)) = definition.zip(self.scope(lease))
+        if let Some((definition, scope)) = self.definition().zip(self.scope(lease))
             && let Some(steps) = definition.steps.get(&scope.record.state)
         {
             run::exit(steps, &scope).await;
@@ -255,98 +275,13 @@ impl Driving<'_> {
     }
 }
 
-async fn settle(home: &Home, delivered: Delivered, ended: Ended) {
-    let Ended { task, end } = ended;
-    match end {
-        End::Silent => {}
-        End::Later(delay) => delivered.lease.give_back(delay).await,
-        End::Done(answered) => {
-            if !delivered.lease.is_held() {
-                return;
-            }
-            match answered.map(|answer| *answer) {
-                // Nobody waits to hear of it, so it is kept where somebody can find it.
-                Some(Err(error)) if task.reply_to.is_none() && task.task != Verb::Wake => {
-                    return bury(home, delivered, error).await;
-                }
-                Some(outcome) => answer(home, &task, outcome.as_ref().map_err(Clone::clone)).await,
-                None => {}
-            }
-            failpoint("engine.before_ack");
-            delivered.lease.acknowledge().await;
-        }
+/// The core runs only what the shape has, and each of its states has its steps.
+fn no_code() -> Ran {
+    Ran {
+        entered: true,
+        outcome: Err(McpError::permanent(code::INTERNAL).message("the state has no code")),
+        draw: 0.0,
     }
-}
-
-/// Keeps a task that cannot be handled, and answers it where it still says whom.
-async fn bury(home: &Home, delivered: Delivered, error: McpError) {
-    let Delivered {
-        message,
-        info,
-        lease,
-    } = delivered;
-    tracing::warn!(subject = %message.subject, code = error.code, "a workflow task cannot be handled");
-    let definition = message.subject.split('.').nth(2).map(Name::new);
-    let Some(Ok(definition)) = definition else {
-        return;
-    };
-    if let Some((format, reply)) = readable_reply(&message) {
-        let to = answering(home, reply.reply_to, reply.id, format);
-        transport::answer(&home.client, to, Err(error.clone())).await;
-    }
-    let place = (&herald(), &definition);
-    match transport::bury(&home.client, &message, &info, place, error).await {
-        Ok(()) => lease.terminate().await,
-        Err(error) => {
-            tracing::error!(%error, "a dead letter could not be stored, the task stays queued");
-        }
-    }
-}
-
-/// What is left of a task that cannot be read, if it says whom to answer.
-#[derive(serde::Deserialize)]
-struct Readable {
-    reply_to: String,
-    #[serde(default)]
-    id: String,
-}
-
-fn readable_reply(message: &async_nats::Message) -> Option<(Format, Readable)> {
-    let format = Format::of_message(message).ok()?;
-    Some((format, format.decode(&message.payload).ok()?))
-}
-
-async fn answer(home: &Home, task: &Task, outcome: Result<&WorkflowRecord, McpError>) {
-    let Some(reply_to) = task.reply_to.clone() else {
-        return;
-    };
-    let format = match task.json {
-        true => Format::Json,
-        false => Format::Msgpack,
-    };
-    let to = answering(home, reply_to, task.id.clone(), format);
-    transport::answer(&home.client, to, encoded(outcome)).await;
-}
-
-pub(super) fn answering(
-    home: &Home,
-    reply_to: String,
-    request_id: String,
-    format: Format,
-) -> Answering {
-    Answering {
-        reply_to,
-        request_id,
-        source: herald(),
-        instance: home.instance.to_string(),
-        format,
-    }
-}
-
-pub(super) fn encoded(outcome: Result<&WorkflowRecord, McpError>) -> Result<Raw, McpError> {
-    let record = outcome?;
-    Raw::encode(record)
-        .map_err(|error| McpError::permanent(code::INTERNAL).message(error.to_string()))
 }
 
 fn too_large(size: usize, limit: usize) -> McpError {

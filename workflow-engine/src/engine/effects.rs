@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::HeaderMap;
 use mcp_runtime::{
-    Event, Format, McpError, Name, Raw,
+    Event, Format, McpError, Name, Raw, code, telemetry,
     transport::{self, StoreError},
 };
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
@@ -19,8 +20,8 @@ use crate::{
 };
 
 use super::{
-    drive::{answering, encoded},
     home::{Home, PAUSE},
+    settle::{answering, encoded},
 };
 
 /// How long one publish is repeated before it is begun anew.
@@ -56,10 +57,12 @@ impl Effects {
                 definition: self.definition.clone(),
                 record: Arc::clone(&record),
             };
-            self.running.spawn(async move {
+            let span = tracing::Span::current();
+            let done = async move {
                 doing.until_done(&effect.kind).await;
                 effect.id
-            });
+            };
+            self.running.spawn(done.instrument(span));
         }
     }
 
@@ -130,8 +133,8 @@ impl Doing {
                 at_ms,
             } => self.schedule(*entry, *attempt, *at_ms).await,
             EffectKind::Checkpoint { name, epoch } => {
-                let checkpoint = WorkflowCheckpoint::of(&self.record, name, *epoch);
-                self.home.store.keep_checkpoint(&checkpoint).await.map(drop)
+                self.keep(&WorkflowCheckpoint::of(&self.record, name, *epoch))
+                    .await
             }
             EffectKind::DeleteCheckpoint { name } => {
                 let id = self.record.id.as_str();
@@ -153,6 +156,18 @@ impl Doing {
                 Ok(())
             }
         }
+    }
+
+    async fn keep(&self, checkpoint: &WorkflowCheckpoint) -> Result<(), StoreError> {
+        let span = telemetry::checkpoint_span(false);
+        let keeping = self.home.store.keep_checkpoint(checkpoint);
+        let kept = keeping.instrument(span.clone()).await;
+        let (size, error) = match &kept {
+            Ok(size) => (u64::try_from(*size).unwrap_or(u64::MAX), None),
+            Err(_) => (0, Some(code::TRANSPORT_UNAVAILABLE)),
+        };
+        telemetry::checkpoint_saved(&span, self.definition.as_str(), size, error);
+        kept.map(drop)
     }
 
     async fn publish(&self, effect: &EventEffect) -> Result<(), StoreError> {

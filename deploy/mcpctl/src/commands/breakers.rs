@@ -19,8 +19,11 @@ use crate::{
 /// An agent publishes those of its breakers that are not closed, and those with recent calls, at most 64. Every client has
 /// breakers of its own; those of programs that are no agents are not seen here.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "\
-Example: mcpctl breakers open renderer --agent director --for 30s")]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Example: mcpctl breakers open renderer --agent director --for 30s"
+)]
 pub(crate) struct BreakersArgs {
     #[command(subcommand)]
     order: Option<Order>,
@@ -139,7 +142,10 @@ impl Breaker {
         }
         let client = global.connect().await?;
         let instances = presence::records(&client).await?;
-        let told = instances.iter().filter(|record| self.is_meant(record)).count();
+        let told = instances
+            .iter()
+            .filter(|record| self.is_meant(record))
+            .count();
         let mut body = json!({ "target": self.target, "do": verb });
         let optional = [
             ("action", json!(self.action)),
@@ -175,9 +181,11 @@ impl Breaker {
                 Some(instance) => format!("instance `{instance}` of `{}`", self.agent),
                 None => format!("instance of `{}`", self.agent),
             };
-            return Err(Failure::answered(format!("no {whose} runs, so nobody heard it"))
-                .remedy("`mcpctl agents` lists those that run")
-                .document(document));
+            return Err(
+                Failure::answered(format!("no {whose} runs, so nobody heard it"))
+                    .remedy("`mcpctl agents` lists those that run")
+                    .document(document),
+            );
         }
         if global.json {
             output::json(&document);
@@ -214,7 +222,15 @@ mod tests {
         }))
         .unwrap();
         let text = table(std::slice::from_ref(&record)).render();
-        for part in ["director", "d1", "renderer", "open (forced)", "30s", "speak", "2 of 9"] {
+        for part in [
+            "director",
+            "d1",
+            "renderer",
+            "open (forced)",
+            "30s",
+            "speak",
+            "2 of 9",
+        ] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
         let documents = documents(&[record]);

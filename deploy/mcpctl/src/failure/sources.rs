@@ -142,7 +142,9 @@ impl From<WorkflowError> for Failure {
             }
             _ => Self::usage(text),
         };
-        failure.document(json!({ "error": McpError::from(error) }))
+        let mut document = json!({ "error": McpError::from(error) });
+        document["error"]["remedy"] = json!(failure.remedy);
+        failure.document(document)
     }
 }
 

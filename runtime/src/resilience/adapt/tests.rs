@@ -136,7 +136,7 @@ fn an_overload_reported_while_nothing_is_sent_sets_no_limit() {
 }
 
 #[test]
-fn a_queue_that_has_piled_up_is_worked_off_at_a_tenth_of_the_pace() {
+fn a_queue_that_has_piled_up_is_worked_off_at_a_lower_pace() {
     let mut now = start();
     let mut adapter = running(10, &mut now);
     let report = |utilization| LoadReport {
@@ -147,15 +147,18 @@ fn a_queue_that_has_piled_up_is_worked_off_at_a_tenth_of_the_pace() {
     adapter.observe_load(report(1.0), now);
     let limit = adapter.limit(now).unwrap();
     assert_eq!(adapter.pace(now), Some(limit * DRAIN_PACE));
-    assert_eq!(adapter.drains_for(now), Some(millis(1_750)));
-    assert_eq!(adapter.pace(now + millis(1_750)), Some(limit));
+    assert_eq!(adapter.drains_for(now), Some(millis(2_500)));
+    assert_eq!(adapter.pace(now + millis(2_500)), Some(limit));
     // Commands that still waited long were sent before the cut.
     adapter.observe_load(report(1.0), now + millis(1_999));
     assert_eq!(adapter.limit(now), Some(limit));
     // A target with free handlers has no queue left.
     adapter.observe_load(report(1.0), now + millis(2_100));
     assert!(adapter.drains_for(now + millis(2_100)).is_some());
-    let idle = LoadReport { utilization: 0.1, ..report(0.1) };
+    let idle = LoadReport {
+        utilization: 0.1,
+        ..report(0.1)
+    };
     for n in 0..20 {
         adapter.observe_load(idle, now + millis(2_200 + 50 * n));
     }

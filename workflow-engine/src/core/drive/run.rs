@@ -165,12 +165,16 @@ impl Drive {
         found: Option<Box<Versioned>>,
         ran: Option<Box<Ran>>,
     ) -> Action {
-        let Some(found) = found else {
+        let Some(mut found) = found else {
             return Action::End(End::Silent);
         };
         if self.writing.as_ref() == Some(&found.record) {
             // It was our own write that came first; only its answer was lost.
             return self.written(found.revision);
+        }
+        if let Some(known) = self.record().filter(|known| known.epoch == 0) {
+            // A start that names no version gets that of the engine which runs it, not of the one which wrote first.
+            found.record.version.clone_from(&known.version);
         }
         let undisturbed = (self.record()).is_some_and(|known| is_continued(known, &found.record));
         let own = &self.author.driver;

@@ -58,11 +58,11 @@ fn request(dice: &mut Dice, number: usize) -> Task {
 
 impl Client {
     pub(super) fn new(dice: &mut Dice) -> Self {
-        let count = dice.below(7);
+        let count = dice.below(9);
         let mut plan: Vec<Task> = (1..=count).map(|number| request(dice, number)).collect();
         let mut start = task(dice, Verb::Start, 0);
         start.version = (dice.percent(50)).then(|| dice.word(&["1", "2"]).to_owned());
-        start.state = dice.percent(40).then(|| state(dice));
+        start.state = dice.percent(25).then(|| state(dice));
         if dice.percent(95) {
             plan.push(start);
         } else {

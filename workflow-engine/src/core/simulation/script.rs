@@ -91,26 +91,28 @@ pub(super) fn run(seed: u64, shape: &WorkflowShape, record: &WorkflowRecord) -> 
         .fold(0, |sum, byte| sum * 31 + u64::from(byte));
     let known = (record.entry << 20) ^ (u64::from(record.attempt) << 8) ^ (text << 32) ^ told;
     let mut dice = Dice(seed ^ known.wrapping_mul(0x2545_f491_4f6c_dd1d));
-    let outcome = match dice.below(20) {
+    let onwards: Vec<&Name> = (state.transitions.iter())
+        .filter(|to| to.as_str() != "done")
+        .collect();
+    let outcome = match dice.below(30) {
         _ if state.kind != StateKind::Work => Ok(Next::Stay),
         _ if record.entry > LONG_ENOUGH => Ok(Next::To(name("done"))),
-        0..=3 => Err(McpError::temporary("BUSY")),
-        4 => Err(McpError::permanent("BROKEN")),
-        5 => Ok(Next::Fail(McpError::permanent("NO_USE"))),
-        6..=7 => Ok(Next::Wait {
+        0..=4 => Err(McpError::temporary("BUSY")),
+        5 => Err(McpError::permanent("BROKEN")),
+        6 => Ok(Next::Fail(McpError::permanent("NO_USE"))),
+        7..=9 => Ok(Next::Wait {
             signals: vec![name("more"), name("go")],
-            within: dice.percent(60).then(|| Duration::from_secs(4)),
+            within: dice.percent(70).then(|| Duration::from_secs(4)),
         }),
-        8 => Ok(Next::After {
+        10..=11 => Ok(Next::After {
             delay: Duration::from_secs(2),
-            to: dice
-                .percent(50)
-                .then(|| dice.pick(&state.transitions).clone()),
+            to: dice.percent(50).then(|| (*dice.pick(&onwards)).clone()),
         }),
-        9 => Ok(Next::Stay),
-        10 => Ok(Next::Complete),
-        11 => Ok(Next::To(name("hold"))),
-        _ => Ok(Next::To(dice.pick(&state.transitions).clone())),
+        12 => Ok(Next::Stay),
+        13 => Ok(Next::Complete),
+        14 => Ok(Next::To(name("hold"))),
+        15 => Ok(Next::To(name("done"))),
+        _ => Ok(Next::To((*dice.pick(&onwards)).clone())),
     };
     let data = dice
         .percent(80)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::status;
 use crate::{
     answer::in_words,
-    output::{Tone, age, paint, utc},
+    output::{Tone, paint, utc},
 };
 
 /// Something that a watcher is told.
@@ -75,8 +75,9 @@ impl Change<'_> {
         let (at, text) = match self {
             Self::Found => (record.updated_at, standing(record)),
             Self::Moved(entry, stayed) => {
-                let stayed =
-                    stayed.map_or(String::new(), |stayed| format!(" after {}", age(stayed)));
+                let stayed = stayed.map_or(String::new(), |stayed| {
+                    format!(" after {}", status::stay(stayed))
+                });
                 let to = paint(Tone::Strong, entry.to.as_str());
                 let text = format!("{} -> {to}  by {}{stayed}", entry.from, entry.trigger);
                 (entry.at, text)
@@ -167,7 +168,7 @@ mod tests {
             lines(Some(&started), &waits),
             [
                 "first -> second  by state after 120ms",
-                "second -> gate  by state after 2s",
+                "second -> gate  by state after 2.0s",
                 "gate: waiting for the signal approve"
             ]
         );

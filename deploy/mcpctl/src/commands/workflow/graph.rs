@@ -35,7 +35,7 @@ pub(super) async fn run(args: GraphArgs, global: &Global) -> Result<(), Failure>
 fn chosen<'a>(shapes: &'a [WorkflowShape], args: &GraphArgs) -> Result<&'a WorkflowShape, Failure> {
     let versions = || shapes.iter().filter(|shape| shape.name == args.definition);
     // They come in the order in which they were brought.
-    let Some(newest) = versions().last() else {
+    let Some(newest) = versions().next_back() else {
         let mut known: Vec<String> = shapes.iter().map(|shape| shape.name.to_string()).collect();
         known.dedup();
         let name = args.definition.to_string();

@@ -45,7 +45,7 @@ pub(super) async fn run(args: ListArgs, global: &Global) -> Result<(), Failure> 
     let now_ms = clock::now_ms(&client).await?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     // One more than asked for tells whether there are more.
-    let filter = filter(args, now_ms).limit(limit + 1);
+    let filter = filter(&args, now_ms).limit(limit + 1);
     let mut found = Workflows::new(&client).list_workflows(&filter).await?;
     let more = found.len() > limit;
     found.truncate(limit);
@@ -67,7 +67,7 @@ pub(super) async fn run(args: ListArgs, global: &Global) -> Result<(), Failure> 
     Ok(())
 }
 
-fn filter(args: ListArgs, now_ms: u64) -> WorkflowFilter {
+fn filter(args: &ListArgs, now_ms: u64) -> WorkflowFilter {
     let before =
         |span: Duration| now_ms.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
     let mut filter = WorkflowFilter::default();

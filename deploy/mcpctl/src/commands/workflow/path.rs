@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcp_agent_sdk::WorkflowRecord;
 
 use super::status;
-use crate::output::{Cell, Table, Tone, age, utc};
+use crate::output::{Cell, Table, Tone, utc};
 
 /// Entries that a record keeps; of a longer path it has forgotten the beginning.
 const HISTORY_KEPT: usize = 128;
@@ -78,7 +78,7 @@ fn steps(record: &WorkflowRecord) -> Vec<Step<'_>> {
 
 fn span(step: &Step<'_>, until: Option<u64>) -> String {
     match step.since.zip(until) {
-        Some((since, until)) => age(Duration::from_millis(until.saturating_sub(since))),
+        Some((since, until)) => status::stay(Duration::from_millis(until.saturating_sub(since))),
         None => String::new(),
     }
 }
@@ -103,6 +103,10 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     /// A record with these fields, beside those that every record has.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "callers write `json!` in place"
+    )]
     pub(crate) fn record(fields: Value) -> WorkflowRecord {
         let mut record = json!({
             "id": "order-17", "definition": "probe_pipeline", "version": "1", "state": "first", "status": "running",
@@ -126,7 +130,7 @@ pub(super) mod tests {
         }));
         let expected = [
             "   ENTERED                   STATE  BY              FOR",
-            "┌  1970-01-01 00:00:00.000Z  first  start           1s",
+            "┌  1970-01-01 00:00:00.000Z  first  start           1.5s",
             "├  1970-01-01 00:00:01.500Z  gate   state           1m 8s",
             "└  1970-01-01 00:01:10.000Z  third  signal approve  340ms, completed",
         ];
@@ -141,15 +145,15 @@ pub(super) mod tests {
             let last = path.lines().last().unwrap().to_owned();
             assert!(last.ends_with(expected), "{path}");
         };
-        check(json!({}), "first  start  5s so far, running");
+        check(json!({}), "first  start  5.0s so far, running");
         check(
             json!({ "attempt": 3 }),
-            "start  5s so far, running, attempt 3",
+            "start  5.0s so far, running, attempt 3",
         );
         let history = json!([came("first", "gate", "state", 4_000)]);
         check(
             json!({ "state": "gate", "status": "waiting", "wait": { "signals": ["approve"] }, "history": history }),
-            "gate   state  1s so far, waiting for the signal approve",
+            "gate   state  1.0s so far, waiting for the signal approve",
         );
     }
 

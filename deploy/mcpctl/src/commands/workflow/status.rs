@@ -76,6 +76,14 @@ pub(super) fn moment(at_ms: u64, now_ms: u64) -> String {
     }
 }
 
+/// How long a stay in a state was: steps of seconds are worth a decimal.
+pub(super) fn stay(span: Duration) -> String {
+    match span.as_secs() {
+        1..60 => format!("{:.1}s", span.as_secs_f64()),
+        _ => age(span),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

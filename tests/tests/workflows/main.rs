@@ -1,0 +1,39 @@
+//! What is promised about workflows: real servers, real engines in processes of their own, real kills.
+//!
+//! One file for each promise. `scene` is the stage: a server, the probe's pipeline, and what can be seen of it
+//! afterwards; `author` has the agents of the tests that bring definitions of their own.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod author;
+mod crowd;
+mod during;
+mod failpoints;
+mod failure;
+mod face;
+mod hooks;
+mod scene;
+mod spaces;
+mod survives;
+mod timers;
+mod zombie;
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use tokio::time::timeout;
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+/// Ends a test that hangs, with a message that says so. Boxed: a whole test is a large future.
+fn bounded<'a>(
+    limit: Duration,
+    test: impl Future<Output = TestResult> + 'a,
+) -> Pin<Box<dyn Future<Output = TestResult> + 'a>> {
+    let test = Box::pin(test);
+    Box::pin(async move {
+        match timeout(limit, test).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("not done within {limit:?}").into()),
+        }
+    })
+}
