@@ -8,13 +8,15 @@ mod advance;
 mod apply;
 mod draft;
 mod drive;
+mod started;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod table;
 
 pub(crate) use advance::{Next, Outcome, Ran};
-pub(crate) use drive::{Action, Drive, End, Input, Shapes, Versioned, started};
+pub(crate) use drive::{Action, Drive, End, Input, Versioned};
+pub(crate) use started::{Shapes, started};
 
 use mcp_runtime::{McpError, Name};
 

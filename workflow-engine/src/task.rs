@@ -85,10 +85,19 @@ pub struct Task {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attempt: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<Origin>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) traceparent: Option<String>,
     /// Whether the answer is to be JSON: the encoding that the task came in.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) json: bool,
+}
+
+/// Where a fork begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) workflow_id: Token,
+    pub(crate) checkpoint: Name,
 }
 
 /// Always `task`.
@@ -131,6 +140,7 @@ impl Task {
             reason: None,
             entry: None,
             attempt: None,
+            from: None,
             traceparent: None,
             json: false,
         }

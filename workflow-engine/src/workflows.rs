@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
-    core::started,
+    core::{codes, refusal, started},
     record::WorkflowRecord,
     shape::WorkflowShape,
     store::Store,
@@ -131,6 +131,11 @@ impl Workflows {
         ControlWorkflow::new(self, Verb::Restore, id).named(name)
     }
 
+    /// Takes a workflow to another version of its definition that has its state, which is then entered anew.
+    pub fn migrate_workflow(&self, id: &str, version: &str) -> ControlWorkflow {
+        ControlWorkflow::new(self, Verb::Migrate, id).to_version(version)
+    }
+
     /// Removes the checkpoints of a name.
     pub fn delete_workflow_checkpoint(&self, id: &str, name: &str) -> ControlWorkflow {
         ControlWorkflow::new(self, Verb::DeleteCheckpoint, id).named(name)
@@ -176,7 +181,20 @@ impl Workflows {
             0 => server_now_ms(&self.client),
             created_at => created_at,
         };
-        started(start, &shapes, now_ms).map_err(WorkflowError::refused)
+        let origin = match &start.from {
+            None => None,
+            Some(from) => {
+                let id = from.workflow_id.as_str();
+                let found = self.store().await?.checkpoint(id, &from.checkpoint).await?;
+                Some(found.ok_or_else(|| {
+                    WorkflowError::refused(refusal(
+                        codes::NO_SUCH_CHECKPOINT,
+                        format!("`{id}` has no checkpoint `{}`", from.checkpoint),
+                    ))
+                })?)
+            }
+        };
+        started(start, &shapes, origin.as_ref(), now_ms).map_err(WorkflowError::refused)
     }
 
     /// The known versions of a definition.

@@ -88,7 +88,7 @@ impl Scene {
 
     pub(crate) async fn until_at_the_gate(&self, id: &str) -> WorkflowRecord {
         self.until(id, "it waits at the gate", |record| {
-            record.state == "gate" && record.status == WorkflowStatus::Waiting
+            record.state.as_str() == "gate" && record.status == WorkflowStatus::Waiting
         })
         .await
     }

@@ -63,7 +63,8 @@ pub(crate) fn collides(draft: &Draft<'_>, task: &Task) -> bool {
         Verb::Resume => &[Waiting, Completed],
         Verb::Checkpoint => &[Checkpointed],
         Verb::Stop => &[Stopped],
-        Verb::Start | Verb::DeleteCheckpoint | Verb::Migrate => &[],
+        Verb::Migrate => &[Waiting, Completed],
+        Verb::Start | Verb::DeleteCheckpoint => &[],
     };
     draft.is_closed() || could.iter().any(|happening| draft.has(*happening))
 }
@@ -246,13 +247,30 @@ fn migrate(draft: &mut Draft<'_>, task: &Task) -> Applied {
     if version == draft.record.version {
         return Applied::Ignored;
     }
-    rejected(
-        codes::STATE_MISMATCH,
-        format!(
-            "there is no migration of `{}` from version {} to {version}",
-            draft.record.definition, draft.record.version
-        ),
-    )
+    if draft.shape.version != version {
+        return no_version(task);
+    }
+    if draft.phase() != WorkflowStatus::Failed
+        && let Some(refused) = ended(draft)
+    {
+        return refused;
+    }
+    if let Some(refused) = unknown_state(draft, &draft.record.state) {
+        return refused;
+    }
+    draft.record.version = version.to_owned();
+    // A failed workflow waits for a resume; anything else enters its state anew.
+    if draft.phase() != WorkflowStatus::Failed {
+        draft.begin_entry();
+        draft.settle_in();
+    }
+    Applied::Done
+}
+
+fn no_version(task: &Task) -> Applied {
+    let version = task.version.as_deref().unwrap_or_default();
+    let message = format!("no engine has version {version} of `{}`", task.definition);
+    rejected(codes::STATE_MISMATCH, message)
 }
 
 fn checkpoint(draft: &mut Draft<'_>, task: &Task) -> Applied {

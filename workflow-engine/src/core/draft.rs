@@ -426,7 +426,7 @@ fn effect_id(epoch: u64, kind: &EffectKind) -> String {
 }
 
 /// What `change` says goes over what `data` says.
-fn merged(data: &Raw, change: &Raw) -> Raw {
+pub(super) fn merged(data: &Raw, change: &Raw) -> Raw {
     type Map = std::collections::BTreeMap<String, Raw>;
     let (Ok(mut all), Ok(changes)) = (data.decode::<Map>(), change.decode::<Map>()) else {
         return change.clone();

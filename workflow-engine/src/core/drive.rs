@@ -8,14 +8,14 @@ mod take;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use mcp_runtime::{McpError, Name, Raw};
+use mcp_runtime::{McpError, Name};
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
     effect::{Effect, EffectKind},
     record::{Driver, WorkflowRecord, WorkflowStatus},
     shape::WorkflowShape,
-    task::{Task, Verb},
+    task::{Origin, Task, Verb},
 };
 
 use super::{
@@ -25,6 +25,7 @@ use super::{
     codes,
     draft::{Author, Draft},
     refusal,
+    started::{Shapes, started},
 };
 
 /// How long a task that somebody else has to take rests.
@@ -43,9 +44,6 @@ pub(crate) struct Versioned {
     pub(crate) revision: u64,
 }
 
-/// The versions of one definition that an engine has, the newest last.
-pub(crate) type Shapes = Vec<Arc<WorkflowShape>>;
-
 /// What is to be done next.
 #[derive(Debug)]
 pub(crate) enum Action {
@@ -55,6 +53,8 @@ pub(crate) enum Action {
     FindStart,
     /// Read a checkpoint. [`Input::Checkpoint`].
     LoadCheckpoint(Name),
+    /// Read the checkpoint that a fork begins with. [`Input::Origin`].
+    LoadOrigin(Origin),
     /// Is an engine alive that has this version? [`Input::Elsewhere`].
     AskForVersion(String),
     /// Write the record, if this is still its revision. [`Input::Written`] or [`Input::Conflict`].
@@ -91,6 +91,7 @@ pub(crate) enum Input {
     Found(Option<Box<Versioned>>),
     Start(Option<Box<Task>>),
     Checkpoint(Name, Option<Box<WorkflowCheckpoint>>),
+    Origin(Option<Box<WorkflowCheckpoint>>),
     Elsewhere(bool),
     Written(u64),
     Conflict,
@@ -111,6 +112,8 @@ enum Stage {
         looked_for_start: bool,
     },
     FindingStart,
+    /// A fork's checkpoint is read.
+    FindingOrigin,
     /// A write that leaves the rest to others.
     Appending,
     /// Foreign checkpoints are confirmed, then the task is applied.
@@ -172,6 +175,8 @@ pub(crate) struct Drive {
     /// The record as far as this delivery knows; `None` before the first read.
     base: Option<Versioned>,
     supplies: Supplies,
+    /// What a fork begins with.
+    origin: Option<WorkflowCheckpoint>,
     /// Effects that were begun by this delivery.
     begun: HashSet<String>,
     answered: bool,
@@ -200,6 +205,7 @@ impl Drive {
             author,
             base: None,
             supplies: Supplies::default(),
+            origin: None,
             begun: HashSet::new(),
             answered: false,
             writing: None,
@@ -245,6 +251,7 @@ impl Drive {
                 self.decide(found, looked_for_start)
             }
             (Stage::FindingStart, Input::Start(start)) => self.found_start(start),
+            (Stage::FindingOrigin, Input::Origin(found)) => self.found_origin(found),
             (Stage::Appending, Input::Written(_)) => Action::End(End::Done(None)),
             (Stage::Preparing, Input::Confirmed) => self.apply(),
             (Stage::TakingOver(Takeover::Confirming), Input::Confirmed) => self.write_takeover(),
@@ -261,10 +268,13 @@ impl Drive {
             ) => self.written(revision),
             (Stage::Advancing(ran), Input::Conflict) => self.reread(Some(ran)),
             (Stage::TakingIn, Input::Conflict) => self.reread(None),
-            (
-                Stage::Appending | Stage::Applying | Stage::Parking | Stage::TakingOver(_),
-                Input::Conflict,
-            ) => self.read_again(),
+            (Stage::Parking, Input::Conflict) => {
+                self.answered = false;
+                self.read_again()
+            }
+            (Stage::Appending | Stage::Applying | Stage::TakingOver(_), Input::Conflict) => {
+                self.read_again()
+            }
             (Stage::Advancing(ran), Input::TooLarge(error)) => self.advance_too_large(*ran, error),
             (Stage::TakingIn, Input::TooLarge(error)) => self.take_in_too_large(error),
             (Stage::Appending | Stage::Applying, Input::TooLarge(error)) => self.refuse(error),
@@ -319,7 +329,6 @@ impl Drive {
         let driver = record.driver.clone();
         let known = record.knows(&self.task.id);
         let same_definition = record.definition == self.task.definition;
-        let rests = driver.is_none() && record.status != WorkflowStatus::Parked;
         self.base = Some(*found);
         match driver {
             Some(driver) if driver.task == self.task.id => self.take_over(driver.delivery),
@@ -329,9 +338,8 @@ impl Drive {
                 self.finish()
             }
             _ if known => self.finish(),
-            _ if self.task.task == Verb::Wake && !rests && self.timed_wait().is_none() => {
-                self.finish()
-            }
+            // Nothing waits for a time: whoever had it set has gone on.
+            _ if self.task.task == Verb::Wake && self.timed_wait().is_none() => self.finish(),
             _ if self.too_early().is_some() => {
                 Action::End(End::Later(self.too_early().unwrap_or(ELSEWHERE_DELAY)))
             }
@@ -352,7 +360,12 @@ impl Drive {
 
     /// The record begins in memory: what is written first is what its first state has decided.
     fn start(&mut self) -> Action {
-        let mut record = match started(&self.task, &self.shapes, self.now_ms) {
+        if let Some(origin) = self.task.from.clone().filter(|_| self.origin.is_none()) {
+            self.stage = Stage::FindingOrigin;
+            return Action::LoadOrigin(origin);
+        }
+        let origin = self.origin.as_ref();
+        let mut record = match started(&self.task, &self.shapes, origin, self.now_ms) {
             Ok(record) => record,
             Err(error) => return self.refuse(error),
         };
@@ -366,7 +379,8 @@ impl Drive {
             return self.ask_for_version();
         };
         let state = shape.state(&state);
-        let runs = state.is_some_and(|state| state.needs_run(false) && !state.checkpoint);
+        let fork = self.task.from.is_some();
+        let runs = state.is_some_and(|state| state.needs_run(false) && !state.checkpoint && !fork);
         // Somebody waits to hear that it has begun; and what does not run decides nothing.
         match self.task.reply_to.is_none() && runs {
             true => self.go_on(),
@@ -379,13 +393,26 @@ impl Drive {
         }
     }
 
+    fn found_origin(&mut self, found: Option<Box<WorkflowCheckpoint>>) -> Action {
+        let Some(found) = found else {
+            let message = "the checkpoint that it was to begin with does not exist";
+            return self.refuse(refusal(codes::NO_SUCH_CHECKPOINT, message.to_owned()));
+        };
+        self.origin = Some(*found);
+        self.start()
+    }
+
     /// A task came before the workflow's first state has ended: the record is written for it, and the start drives.
     fn found_start(&mut self, start: Option<Box<Task>>) -> Action {
         let Some(start) = start else {
             // It may have been written and acknowledged between the two looks.
             return self.read_again();
         };
-        let mut record = match started(&start, &self.shapes, self.now_ms) {
+        if start.from.is_some() {
+            // A fork is written before its first state runs: in a moment there is a record.
+            return Action::End(End::Later(ELSEWHERE_DELAY));
+        }
+        let mut record = match started(&start, &self.shapes, None, self.now_ms) {
             Ok(record) => record,
             // The start itself will be refused.
             Err(error) => return self.refuse(error),
@@ -453,10 +480,32 @@ impl Drive {
         }
     }
 
-    /// A stop needs no more of the definition than any version of it has.
+    /// A stop needs no more of the definition than any version of it has, and what has ended is only looked at: it is
+    /// not parked for a late signal.
     fn shape_for_task(&self) -> Option<Arc<WorkflowShape>> {
-        let newest = || self.shapes.last().filter(|_| self.task.task == Verb::Stop);
+        if self.task.task == Verb::Migrate {
+            let known = self.shape().filter(|_| self.migrates_to_itself()).cloned();
+            return self.target_of(&self.task).or(known);
+        }
+        let ended = (self.record()).is_some_and(|record| record.status.is_ended());
+        let any = match self.task.task {
+            Verb::Stop => true,
+            Verb::Restore | Verb::Resume => false,
+            _ => ended,
+        };
+        let newest = || self.shapes.last().filter(|_| any);
         self.shape().or_else(newest).cloned()
+    }
+
+    /// The version that a migration leads to, when this engine has it.
+    fn target_of(&self, task: &Task) -> Option<Arc<WorkflowShape>> {
+        let version = task.version.as_deref().filter(|_| task.task == Verb::Migrate)?;
+        let mut shapes = self.shapes.iter();
+        shapes.find(|shape| shape.version == version).cloned()
+    }
+
+    fn migrates_to_itself(&self) -> bool {
+        self.record().map(|record| record.version.as_str()) == self.task.version.as_deref()
     }
 
     fn draft<'a>(&self, shape: &'a WorkflowShape) -> Draft<'a> {
@@ -473,7 +522,9 @@ impl Drive {
     }
 
     fn ask_for_version(&mut self) -> Action {
-        let version = self.record().map(|record| record.version.clone());
+        let own = self.record().map(|record| record.version.clone());
+        let target = self.task.version.clone();
+        let version = target.filter(|_| self.task.task == Verb::Migrate).or(own);
         self.stage = Stage::Asking;
         Action::AskForVersion(version.unwrap_or_default())
     }
@@ -525,67 +576,4 @@ impl Drive {
     fn drives(&self, record: &WorkflowRecord) -> bool {
         record.driver.as_ref() == Some(&self.author.driver)
     }
-}
-
-/// The record that a start task stands for, before anything has run.
-pub(crate) fn started(
-    task: &Task,
-    shapes: &Shapes,
-    now_ms: u64,
-) -> Result<WorkflowRecord, McpError> {
-    let newest = shapes.last();
-    let version = task
-        .version
-        .clone()
-        .or(newest.map(|shape| shape.version.clone()));
-    let version = version.unwrap_or_default();
-    let shape = shapes.iter().find(|shape| shape.version == version);
-    let state = task
-        .state
-        .clone()
-        .or(shape.map(|shape| shape.initial.clone()));
-    // Of a version that is not here only the newest one's beginning can be guessed; it is parked there.
-    let Some(state) = state.or(newest.map(|shape| shape.initial.clone())) else {
-        return Err(refusal(
-            codes::NO_SUCH_STATE,
-            "the definition has no states".to_owned(),
-        ));
-    };
-    if let Some(shape) = shape.filter(|shape| shape.state(&state).is_none()) {
-        let states = shape.states.iter().map(|state| state.name.as_str());
-        let states = states.collect::<Vec<_>>().join(", ");
-        let message = format!("`{}` has no state `{state}`; it has {states}", shape.name);
-        return Err(refusal(codes::NO_SUCH_STATE, message));
-    }
-    Ok(WorkflowRecord {
-        id: task.workflow_id.clone(),
-        definition: task.definition.clone(),
-        version,
-        state,
-        status: WorkflowStatus::Running,
-        data: task.data.clone().unwrap_or_else(Raw::empty_map),
-        epoch: 0,
-        entry: 1,
-        attempt: 1,
-        driver: None,
-        inbox: Vec::new(),
-        taken: vec![task.id.clone()],
-        signals: Vec::new(),
-        wake_in_ms: None,
-        error: None,
-        created_at: now_ms,
-        updated_at: now_ms,
-        history: Vec::new(),
-        pending: Vec::new(),
-        parent: None,
-        conversation_id: task.conversation_id.clone(),
-        traceparent: task.traceparent.clone(),
-        stop_reason: None,
-        wait: None,
-        received: None,
-        timed_out: false,
-        entered: false,
-        rest: None,
-        takeovers: 0,
-    })
 }

@@ -12,6 +12,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub(super) use script::{name, state};
 use world::World;
 
 /// What a normal test run can afford; `make faults` and whoever changes the core run more.

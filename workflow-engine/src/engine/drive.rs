@@ -15,7 +15,7 @@ use crate::{
     failpoint::failpoint,
     record::WorkflowRecord,
     run,
-    task::{Task, Verb},
+    task::{Origin, Task, Verb},
 };
 
 use super::{
@@ -97,6 +97,7 @@ impl Driving<'_> {
             Action::Read => self.read().await?,
             Action::FindStart => self.find_start().await?,
             Action::LoadCheckpoint(name) => self.load_checkpoint(name).await?,
+            Action::LoadOrigin(origin) => self.load_origin(&origin).await?,
             Action::AskForVersion(version) => self.ask_for_version(&version).await?,
             Action::Write(record, revision) => self.write(&record, revision, lease).await?,
             Action::Confirm { effects, wait } => {
@@ -165,6 +166,16 @@ impl Driving<'_> {
         loop {
             match self.home.store.checkpoint(id, &name).await {
                 Ok(found) => return Ok(Input::Checkpoint(name, found.map(Box::new))),
+                Err(error) => self.not_read(&error).await?,
+            }
+        }
+    }
+
+    async fn load_origin(&self, origin: &Origin) -> Result<Input, End> {
+        let id = origin.workflow_id.as_str();
+        loop {
+            match self.home.store.checkpoint(id, &origin.checkpoint).await {
+                Ok(found) => return Ok(Input::Origin(found.map(Box::new))),
                 Err(error) => self.not_read(&error).await?,
             }
         }

@@ -29,6 +29,7 @@ pub struct ControlWorkflow {
     id: String,
     to: Option<String>,
     name: Option<String>,
+    version: Option<String>,
     data: Option<Result<Raw, String>>,
     expected_state: Option<String>,
     reason: Option<String>,
@@ -43,6 +44,7 @@ impl ControlWorkflow {
             id: id.to_owned(),
             to: None,
             name: None,
+            version: None,
             data: None,
             expected_state: None,
             reason: None,
@@ -52,6 +54,11 @@ impl ControlWorkflow {
 
     pub(super) fn to_state(mut self, state: &str) -> Self {
         self.to = Some(state.to_owned());
+        self
+    }
+
+    pub(super) fn to_version(mut self, version: &str) -> Self {
+        self.version = Some(version.to_owned());
         self
     }
 
@@ -97,6 +104,7 @@ impl ControlWorkflow {
         task.to = optional(&self.to)?;
         task.name = optional(&self.name)?;
         task.expected_state = optional(&self.expected_state)?;
+        task.version = self.version;
         task.reason = self.reason;
         let data = self.data.transpose();
         task.data = data.map_err(|reason| WorkflowError::Invalid {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::{
     record::WorkflowRecord,
     run::BoxFuture,
-    task::{Task, Verb},
+    task::{Origin, Task, Verb},
 };
 
 use super::{WorkflowError, Workflows, name, token};
@@ -31,6 +31,7 @@ pub struct CreateWorkflow {
     version: Option<String>,
     conversation: Option<String>,
     trace: Option<TraceContext>,
+    from: Option<(String, String)>,
 }
 
 impl CreateWorkflow {
@@ -49,12 +50,20 @@ impl CreateWorkflow {
             version: None,
             conversation: None,
             trace: None,
+            from: None,
         }
     }
 
     /// The workflow's id, unique in the namespace (default: a new one). Repeating a start with the same id is harmless.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
+        self
+    }
+
+    /// Begins with state and data of another workflow's checkpoint; the data given here go over them, by the keys of a
+    /// map.
+    pub fn fork_of(mut self, workflow_id: &str, checkpoint: &str) -> Self {
+        self.from = Some((workflow_id.to_owned(), checkpoint.to_owned()));
         self
     }
 
@@ -88,6 +97,12 @@ impl CreateWorkflow {
         task.data = Some(self.data.map_err(|reason| WorkflowError::Invalid {
             reason: format!("the data cannot be encoded: {reason}"),
         })?);
+        if let Some((workflow_id, checkpoint)) = &self.from {
+            task.from = Some(Origin {
+                workflow_id: token(workflow_id)?,
+                checkpoint: name(checkpoint)?,
+            });
+        }
         task.version = self.version;
         task.conversation_id = self.conversation;
         let trace = self.trace.unwrap_or_else(TraceContext::current);

@@ -1,7 +1,8 @@
 //! What the agents say to each other: every action with the types of its parameters and result.
 //!
 //! Both sides use these constants, so a caller cannot misspell an action or send it the wrong type.
-//! Large things (frames, sound, the film) stay in files; the messages carry their paths.
+//! Large things (frames, sound, the film) stay in files; the messages carry their paths, and so does
+//! the record of the workflow that they are sent from.
 
 use std::path::PathBuf;
 
@@ -11,22 +12,42 @@ use serde::{Deserialize, Serialize};
 use crate::script::{Scene, Script};
 
 /// Writes the script for a theme.
-pub(crate) const GENERATE_SCRIPT: Action<Theme, Script> =
+pub(crate) const GENERATE_SCRIPT: Action<Theme, Credited<Script>> =
     Action::new("content_agent", "generate_script");
 
 /// Draws one scene into a file.
-pub(crate) const RENDER_SCENE: Action<RenderScene, SceneFile> =
+pub(crate) const RENDER_SCENE: Action<RenderScene, Credited<SceneFile>> =
     Action::new("visual_agent", "render_scene");
 
 /// Plays the music of a script into a file.
-pub(crate) const SYNTHESIZE: Action<Synthesize, SoundFile> =
+pub(crate) const SYNTHESIZE: Action<Synthesize, Credited<SoundFile>> =
     Action::new("audio_agent", "synthesize");
 
 /// Makes a film of scene files and a sound file.
-pub(crate) const ASSEMBLE: Action<Assemble, FilmFile> = Action::new("editing_agent", "assemble");
+pub(crate) const ASSEMBLE: Action<Assemble, Credited<FilmFile>> =
+    Action::new("editing_agent", "assemble");
 
 /// Makes a video from a theme, with everybody's help.
 pub(crate) const MAKE_VIDEO: Action<MakeVideo, Video> = Action::new("director_agent", "make_video");
+
+/// A result, and who made it. The credit is part of the result, so that it is still known when the
+/// same command gets the same result again, long after the work.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Credited<R> {
+    #[serde(flatten)]
+    pub(crate) result: R,
+    pub(crate) made: Made,
+}
+
+/// One execution of a command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Made {
+    /// Which replica of the agent.
+    pub(crate) instance: String,
+    /// Unix milliseconds, by the clock of that replica: to be shown, not to be decided by.
+    pub(crate) began_at: u64,
+    pub(crate) took_ms: u64,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Theme {
@@ -70,7 +91,7 @@ pub(crate) struct Assemble {
     pub(crate) output: PathBuf,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct FilmFile {
     pub(crate) file: PathBuf,
     pub(crate) duration_ms: u32,
@@ -91,6 +112,8 @@ pub(crate) struct Video {
     pub(crate) theme: String,
     #[serde(flatten)]
     pub(crate) film: FilmFile,
+    /// The id of the workflow that made it.
+    pub(crate) workflow: String,
     pub(crate) took_ms: u64,
     /// Who did what, in the order of their beginning.
     pub(crate) steps: Vec<Step>,
@@ -105,7 +128,7 @@ pub(crate) struct Step {
     pub(crate) action: String,
     /// In words: `scene 2 of 5`.
     pub(crate) what: String,
-    /// Since the director began.
+    /// Since the workflow began.
     pub(crate) started_ms: u64,
     pub(crate) took_ms: u64,
 }

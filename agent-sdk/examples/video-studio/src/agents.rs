@@ -1,5 +1,5 @@
-//! The five agents, and the three things that they have in common: long work off the async threads,
-//! progress while it lasts, and errors that say whether trying again can help.
+//! The five agents, and what they have in common: long work off the async threads, progress while it
+//! lasts, a credit for who did it, and errors that say whether trying again can help.
 
 pub(crate) mod audio_agent;
 pub(crate) mod content_agent;
@@ -9,7 +9,7 @@ pub(crate) mod visual_agent;
 
 use std::{
     path::Path,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use mcp_agent_sdk::{Context, McpError, Progress, Recovery, code};
@@ -17,12 +17,45 @@ use serde_json::json;
 use tokio::{sync::mpsc, task};
 
 use crate::{
-    actions::Bar,
+    actions::{Bar, Credited, Made},
     failure::{self, MediaError},
 };
 
 /// A bar that moves ten times a second looks smooth; more would only be traffic.
 const PACE: Duration = Duration::from_millis(100);
+
+/// A piece of work that has been begun.
+pub(crate) struct Begun {
+    instance: String,
+    at: SystemTime,
+    clock: Instant,
+}
+
+/// Begins a piece of work: one line in the log, for each time that it is really done.
+pub(crate) fn begin(ctx: &Context, what: &str) -> Begun {
+    tracing::info!(what, "work begins");
+    Begun {
+        instance: ctx.instance().to_owned(),
+        at: SystemTime::now(),
+        clock: Instant::now(),
+    }
+}
+
+impl Begun {
+    /// The result, credited to whoever made it.
+    pub(crate) fn credit<R>(self, result: R) -> Credited<R> {
+        let made = Made {
+            instance: self.instance,
+            began_at: millis(self.at.duration_since(UNIX_EPOCH).unwrap_or_default()),
+            took_ms: millis(self.clock.elapsed()),
+        };
+        Credited { result, made }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Runs `job` on a thread for blocking work, telling the caller of its steps as progress.
 ///
@@ -72,7 +105,7 @@ pub(crate) async fn tell(ctx: &Context, done: u32, total: u32, note: &str) {
 }
 
 /// PERMANENT for what stays wrong, TEMPORARY for what may be right next time.
-fn to_mcp_error(error: &MediaError) -> McpError {
+pub(crate) fn to_mcp_error(error: &MediaError) -> McpError {
     let message = match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

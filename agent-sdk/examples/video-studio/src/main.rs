@@ -29,12 +29,12 @@ use agents::{audio_agent, content_agent, director_agent, editing_agent, visual_a
 #[tokio::main]
 async fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
-    let agent = match role.as_str() {
-        "content_agent" => content_agent::agent(),
-        "visual_agent" => visual_agent::agent(),
-        "audio_agent" => audio_agent::agent(),
-        "editing_agent" => editing_agent::agent(),
-        "director_agent" => director_agent::agent(),
+    let ended = match role.as_str() {
+        "content_agent" => content_agent::agent().run().await,
+        "visual_agent" => visual_agent::agent().run().await,
+        "audio_agent" => audio_agent::agent().run().await,
+        "editing_agent" => editing_agent::agent().run().await,
+        "director_agent" => director_agent::agent().run().await,
         _ => {
             eprintln!(
                 "usage: video-studio content_agent|visual_agent|audio_agent|editing_agent|director_agent"
@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match agent.run().await {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{role}: {error}");

@@ -6,6 +6,8 @@ use crate::{
     record::{WorkflowRecord, WorkflowStatus},
 };
 
+use crate::core::{codes, refusal};
+
 use super::{
     Action, Drive, ELSEWHERE_DELAY, End, McpError, Ran, Room, Stage, TOO_LARGE_DELAY, Takeover,
     Verb, Versioned,
@@ -196,6 +198,14 @@ impl Drive {
 
     pub(super) fn asked(&mut self, elsewhere: bool) -> Action {
         let written = self.base.as_ref().is_some_and(|base| base.revision > 0);
+        if self.task.task == Verb::Migrate && !elsewhere {
+            let version = self.task.version.as_deref().unwrap_or_default();
+            let message = format!(
+                "no engine has version {version} of `{}`",
+                self.task.definition
+            );
+            return self.refuse(refusal(codes::STATE_MISMATCH, message));
+        }
         if elsewhere || (!written && self.task.task != Verb::Start) {
             return Action::End(End::Later(ELSEWHERE_DELAY));
         }

@@ -5,7 +5,7 @@ use mcp_runtime::McpError;
 use crate::{
     core::apply::{Applied, apply, collides},
     effect::EffectKind,
-    task::Task,
+    task::{Task, Verb},
 };
 
 use super::{Action, Draft, Drive, End, Need, Purpose, Room, Stage, TOO_LARGE_DELAY};
@@ -31,7 +31,9 @@ impl Drive {
 
     /// Writes what the inbox does to the workflow, as much of it as one write can hold.
     pub(super) fn take_in(&mut self) -> Action {
-        let Some(shape) = self.shape().cloned() else {
+        let first = self.record().and_then(|record| record.inbox.first());
+        let target = first.and_then(|task| self.target_of(task));
+        let Some(shape) = target.or_else(|| self.shape().cloned()) else {
             return self.ask_for_version();
         };
         let mut draft = self.draft(&shape);
@@ -55,7 +57,9 @@ impl Drive {
             Room::Nothing => 0,
         };
         while let Some(task) = draft.record.inbox.first().cloned() {
-            if taken == most || collides(draft, &task) {
+            // A migration needs a draft of its own, by the version that it leads to.
+            let apart = taken > 0 && task.task == Verb::Migrate;
+            if taken == most || apart || collides(draft, &task) {
                 break;
             }
             let refused = match apply(draft, &task, &self.supplies) {

@@ -86,6 +86,8 @@ impl World {
                 let found = found.and_then(|(_, copy)| copy.clone()).map(Box::new);
                 Some(Input::Checkpoint(name, found))
             }
+            // Forks are tried against a real server.
+            Action::LoadOrigin(_) => Some(Input::Origin(None)),
             Action::AskForVersion(version) => {
                 let has =
                     |shape: &std::sync::Arc<crate::shape::WorkflowShape>| shape.version == version;

@@ -2,9 +2,9 @@
 
 use mcp_agent_sdk::{Agent, Context, McpError};
 
-use super::{check_absolute, refuse, work};
+use super::{begin, check_absolute, refuse, work};
 use crate::{
-    actions::{SYNTHESIZE, SoundFile, Synthesize},
+    actions::{Credited, SYNTHESIZE, SoundFile, Synthesize},
     audio,
 };
 
@@ -17,15 +17,16 @@ pub(crate) fn agent() -> Agent {
 async fn synthesize(
     ctx: Context,
     Synthesize { script, workdir }: Synthesize,
-) -> Result<SoundFile, McpError> {
+) -> Result<Credited<SoundFile>, McpError> {
     check_absolute("workdir", &workdir)?;
     script.check().map_err(refuse)?;
     let file = workdir.join("sound.wav");
     let duration_ms = script.duration_ms();
     let path = file.clone();
+    let begun = begin(&ctx, "music");
     work(&ctx, "music", move |step| {
         audio::synthesize(&script, &path, step)
     })
     .await?;
-    Ok(SoundFile { file, duration_ms })
+    Ok(begun.credit(SoundFile { file, duration_ms }))
 }

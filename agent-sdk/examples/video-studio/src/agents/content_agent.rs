@@ -2,9 +2,9 @@
 
 use mcp_agent_sdk::{Agent, Context, McpError};
 
-use super::{refuse, tell};
+use super::{begin, refuse, tell};
 use crate::{
-    actions::{GENERATE_SCRIPT, Theme},
+    actions::{Credited, GENERATE_SCRIPT, Theme},
     script::{MAX_THEME_CHARS, Script},
 };
 
@@ -12,7 +12,10 @@ pub(crate) fn agent() -> Agent {
     Agent::new("content_agent").handle(GENERATE_SCRIPT, generate_script)
 }
 
-async fn generate_script(ctx: Context, Theme { theme }: Theme) -> Result<Script, McpError> {
+async fn generate_script(
+    ctx: Context,
+    Theme { theme }: Theme,
+) -> Result<Credited<Script>, McpError> {
     let letters = theme.trim().chars().count();
     if letters == 0 {
         return Err(refuse("the theme is empty: say what the video is about"));
@@ -22,7 +25,8 @@ async fn generate_script(ctx: Context, Theme { theme }: Theme) -> Result<Script,
             "the theme has {letters} characters, more than {MAX_THEME_CHARS}"
         )));
     }
+    let begun = begin(&ctx, "script");
     let script = Script::for_theme(&theme);
     tell(&ctx, 1, 1, &format!("{} scenes", script.scenes.len())).await;
-    Ok(script)
+    Ok(begun.credit(script))
 }

@@ -1,124 +1,162 @@
 //! Makes a video by asking the others.
 //!
-//! ```text
-//! generate_script --+--> render_scene x5 --+--> assemble
-//!                   +--> synthesize -------+
-//! ```
+//! The making is a workflow, [`production`], which goes on where it was whoever dies. `make_video`
+//! only starts it and follows it to its end, telling its requester of the progress; [`crew`] is how the
+//! states talk to the agents.
 //!
-//! The director holds nothing that matters: when its process dies, the command is delivered to the
-//! next director, which starts over. [`crew`] keeps the conversation, the clock and the bars.
+//! The director holds nothing that matters: when its process dies, the workflow and the command that
+//! follows it are delivered to the next director.
 
 mod crew;
+mod production;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
+use std::time::Duration;
+
+use mcp_agent_sdk::{
+    Agent, Context, McpError, Recovery, WorkflowError, WorkflowRecord, WorkflowStatus, code,
 };
-
-use futures_util::{future::try_join_all, try_join};
-use mcp_agent_sdk::{Agent, Context, McpError};
-use serde_json::json;
+use tokio::{
+    sync::broadcast::Receiver,
+    time::{MissedTickBehavior, interval},
+};
 
 use super::editing_agent::check_output;
-use crate::{
-    actions::{
-        ASSEMBLE, Assemble, FilmFile, GENERATE_SCRIPT, MAKE_VIDEO, MakeVideo, RENDER_SCENE,
-        RenderScene, SYNTHESIZE, Synthesize, Theme, Video,
-    },
-    failure::MediaError,
-    script::Scene,
-};
-use crew::Crew;
+use crate::actions::{Bar, MAKE_VIDEO, MakeVideo, Step, Video};
+use crew::{Director, Extent, News};
+use production::{Production, VIDEO};
 
-/// For everything when the requester sets no deadline: a video takes seconds, a slow machine minutes.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Between two looks at the record. Its states last seconds; the bars come by themselves.
+const LOOK: Duration = Duration::from_millis(200);
 
-pub(crate) fn agent() -> Agent {
-    Agent::new("director_agent")
+pub(crate) fn agent() -> Agent<Director> {
+    Agent::with_state("director_agent", Director::new())
+        .workflow(production::definition())
         .handle(MAKE_VIDEO, make_video)
-        .capacity(4)
+        .capacity(16)
 }
 
-async fn make_video(ctx: Context, order: MakeVideo) -> Result<Video, McpError> {
+/// The id of the command is the id of the workflow: delivered again, the command finds what is there.
+async fn make_video(ctx: Context<Director>, order: MakeVideo) -> Result<Video, McpError> {
     check_output(&order.output)?;
-    let workdir = Workdir::create(&order.output, ctx.message_id())?;
-    let crew = Crew::new(&ctx, ctx.remaining().unwrap_or(PATIENCE));
-    let film = produce(&crew, &order, &workdir.0).await;
-    let (steps, took_ms) = crew.finish().await;
-    let film = film?;
-
-    let news = json!({ "theme": order.theme, "file": film.file, "duration_ms": film.duration_ms });
-    ctx.publish("video_made", news).await?;
-    Ok(Video {
-        theme: order.theme,
-        film,
-        took_ms,
-        steps,
-    })
+    let news = ctx.state().listen();
+    let id = ctx.message_id();
+    // All commands of a video are in one conversation: the requester's, else one of its own.
+    ctx.create_workflow(VIDEO, None, Production::of(order))
+        .id(id)
+        .conversation(ctx.conversation_id().unwrap_or(id))
+        .await?;
+    let record = follow(&ctx, id, news).await?;
+    match (record.status, record.error.clone()) {
+        (WorkflowStatus::Completed, _) => video(&record),
+        // The states have tried it again often enough.
+        (WorkflowStatus::Failed, Some(error)) => Err(error.max_retries(0)),
+        _ => Err(McpError::permanent(code::CANCELLED).message(format!(
+            "the video is {}: {}",
+            record.status,
+            record.stop_reason.as_deref().unwrap_or("no reason given")
+        ))),
+    }
 }
 
-async fn produce(crew: &Crew, order: &MakeVideo, workdir: &Path) -> Result<FilmFile, McpError> {
-    let theme = Theme {
-        theme: order.theme.clone(),
-    };
-    let script = crew.ask(GENERATE_SCRIPT, "the script", &theme).await?;
+/// Passes on what is told of a video until its workflow has ended.
+///
+/// Where another director runs the states, only their names are told, which are in the record.
+async fn follow(
+    ctx: &Context<Director>,
+    id: &str,
+    mut news: Receiver<News>,
+) -> Result<WorkflowRecord, McpError> {
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut state = String::new();
+    loop {
+        tokio::select! {
+            // Bars that were overtaken are an error here, and no loss.
+            Ok(news) = news.recv() => pass_on(ctx, id, news).await,
+            _ = look.tick() => match ctx.get_workflow(id).await {
+                Ok(Some(record)) if record.status.is_ended() => {
+                    while let Ok(news) = news.try_recv() {
+                        pass_on(ctx, id, news).await;
+                    }
+                    return Ok(record);
+                }
+                Ok(Some(record)) if state != record.state.as_str() => {
+                    record.state.as_str().clone_into(&mut state);
+                    tell(ctx, &record).await;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    let gone = format!("there is no workflow `{id}` any more");
+                    return Err(McpError::permanent("NO_SUCH_WORKFLOW").message(gone));
+                }
+                // Without a server the lease on the command ends as well, and with it the waiting.
+                Err(WorkflowError::Transport { .. }) => {}
+                Err(error) => return Err(error.into()),
+            },
+            () = ctx.cancelled() => return Err(not_followed(id)),
+        }
+    }
+}
 
-    // Pictures and sound need only the script: all scenes and the music are asked for at once, and the
-    // queues see to it that every replica is busy.
-    let frames: u32 = script.scenes.iter().map(Scene::frames).sum();
-    crew.expect(1 + 2 * frames + script.scenes.len() as u32 + 1);
-    let scenes = script.scenes.iter().map(|scene| async {
-        let what = format!("scene {} of {}", scene.index + 1, script.scenes.len());
-        let parameters = RenderScene {
-            scene: scene.clone(),
-            workdir: workdir.to_owned(),
-        };
-        crew.ask(RENDER_SCENE, &what, &parameters).await
+async fn pass_on(ctx: &Context<Director>, id: &str, news: News) {
+    if *news.workflow == *id {
+        ctx.progress(news.progress).await;
+    }
+}
+
+/// The state that has been reached, as a bar of the director.
+async fn tell(ctx: &Context<Director>, record: &WorkflowRecord) {
+    let Ok(production) = record.data::<Production>() else {
+        return;
+    };
+    let extent = Extent::of(record.state.as_str(), production.script.as_ref());
+    let bar = Bar {
+        agent: ctx.agent().to_owned(),
+        instance: ctx.instance().to_owned(),
+        done: extent.before,
+        total: extent.total,
+        note: record.state.to_string(),
+    };
+    ctx.progress(extent.progress(extent.before, &bar)).await;
+}
+
+/// Nobody waits any more, or this director shuts down. The workflow goes on either way.
+fn not_followed(id: &str) -> McpError {
+    McpError::temporary(code::CANCELLED)
+        .recovery(Recovery::RetryElsewhere)
+        .message(format!(
+            "not waited for to the end; `mcpctl workflow show {id}` says how far it is, `mcpctl workflow stop {id}` ends it"
+        ))
+}
+
+/// What the requester gets of a finished workflow.
+fn video(record: &WorkflowRecord) -> Result<Video, McpError> {
+    let unreadable = |why: String| McpError::permanent(code::INTERNAL).message(why);
+    let production: Production = record.data().map_err(|error| unreadable(error.to_string()))?;
+    let film = production.film.ok_or_else(|| unreadable("the finished video has no film".to_owned()))?;
+    let steps = production.credits.into_iter().map(|credit| Step {
+        agent: credit.agent,
+        instance: credit.made.instance,
+        action: credit.action,
+        what: credit.what,
+        started_ms: credit.made.began_at.saturating_sub(record.created_at),
+        took_ms: credit.made.took_ms,
     });
-    let music = Synthesize {
-        script: script.clone(),
-        workdir: workdir.to_owned(),
-    };
-    let (scenes, sound) = try_join!(
-        try_join_all(scenes),
-        crew.ask(SYNTHESIZE, "the music", &music)
-    )?;
-
-    let scenes = scenes.into_iter().map(|scene| scene.file).collect();
-    let cut = Assemble {
-        script: script.clone(),
-        scenes,
-        sound: sound.file,
-        output: order.output.clone(),
-    };
-    crew.ask(ASSEMBLE, "the film", &cut).await
-}
-
-/// A folder for what is needed only on the way, beside the film and gone when the work ends, however
-/// it ends. Its name comes from the command, so a second attempt finds and clears what a first one left.
-struct Workdir(PathBuf);
-
-impl Workdir {
-    fn create(output: &Path, message_id: &str) -> Result<Self, McpError> {
-        let parent = output.parent().unwrap_or(Path::new("/"));
-        let path = parent.join(format!(".studio-{message_id}"));
-        fs::create_dir_all(&path)
-            .map_err(MediaError::at(&path))
-            .map_err(|error| super::to_mcp_error(&error))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Workdir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    Ok(Video {
+        theme: production.theme,
+        film,
+        workflow: record.id.to_string(),
+        took_ms: record.updated_at.saturating_sub(record.created_at),
+        steps: steps.collect(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::{
+        fs,
+        sync::{Arc, Mutex},
+    };
 
     use mcp_agent_sdk::{SendError, TestBroker};
 
@@ -140,10 +178,10 @@ mod tests {
             visual_agent::agent,
             audio_agent::agent,
             editing_agent::agent,
-            agent,
         ] {
             crew.push(make().start(&client).await.unwrap());
         }
+        crew.push(agent().start(&client).await.unwrap());
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("film.mp4");
         let bars: Arc<Mutex<Vec<(f64, Bar)>>> = Arc::default();

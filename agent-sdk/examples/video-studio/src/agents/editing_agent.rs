@@ -2,9 +2,9 @@
 
 use mcp_agent_sdk::{Agent, Context, McpError};
 
-use super::{check_absolute, refuse, work};
+use super::{begin, check_absolute, refuse, work};
 use crate::{
-    actions::{ASSEMBLE, Assemble, FilmFile},
+    actions::{ASSEMBLE, Assemble, Credited, FilmFile},
     editing,
 };
 
@@ -14,7 +14,7 @@ pub(crate) fn agent() -> Agent {
         .capacity(1)
 }
 
-async fn assemble(ctx: Context, order: Assemble) -> Result<FilmFile, McpError> {
+async fn assemble(ctx: Context, order: Assemble) -> Result<Credited<FilmFile>, McpError> {
     check(&order)?;
     let Assemble {
         script,
@@ -23,16 +23,17 @@ async fn assemble(ctx: Context, order: Assemble) -> Result<FilmFile, McpError> {
         output,
     } = order;
     let file = output.clone();
+    let begun = begin(&ctx, "film");
     let film = work(&ctx, "film", move |step| {
         editing::assemble(&script, &scenes, &sound, &output, step)
     })
     .await?;
-    Ok(FilmFile {
+    Ok(begun.credit(FilmFile {
         file,
         duration_ms: film.duration_ms,
         bytes: film.bytes,
         sound: film.sound.to_owned(),
-    })
+    }))
 }
 
 fn check(order: &Assemble) -> Result<(), McpError> {

@@ -7,9 +7,9 @@ use std::fs;
 
 use mcp_agent_sdk::{Agent, Context, McpError};
 
-use super::{check_absolute, refuse, work};
+use super::{begin, check_absolute, refuse, work};
 use crate::{
-    actions::{RENDER_SCENE, RenderScene, SceneFile},
+    actions::{Credited, RENDER_SCENE, RenderScene, SceneFile},
     visual,
 };
 
@@ -22,18 +22,19 @@ pub(crate) fn agent() -> Agent {
 async fn render_scene(
     ctx: Context,
     RenderScene { scene, workdir }: RenderScene,
-) -> Result<SceneFile, McpError> {
+) -> Result<Credited<SceneFile>, McpError> {
     check_absolute("workdir", &workdir)?;
     scene.check().map_err(refuse)?;
     let note = format!("scene {}", scene.index + 1);
     let file = workdir.join(format!("{}.scene", scene.index));
     let frames = scene.frames();
     let path = file.clone();
+    let begun = begin(&ctx, &note);
     work(&ctx, &note, move |step| visual::render(&scene, &path, step)).await?;
     let bytes = fs::metadata(&file)?.len();
-    Ok(SceneFile {
+    Ok(begun.credit(SceneFile {
         file,
         frames,
         bytes,
-    })
+    }))
 }

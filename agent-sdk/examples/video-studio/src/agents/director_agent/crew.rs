@@ -1,159 +1,203 @@
-//! The director's side of the conversation: asks the agents, passes their progress on, and writes
-//! down who did what.
+//! A state's side of the conversation: asks the agents, tells of their progress, and writes down who
+//! did what.
+//!
+//! What is told here reaches whoever waits for the video only as long as the same process follows the
+//! workflow (see [`Director`]); what must survive is in the workflow's data.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use mcp_agent_sdk::{Action, Context, McpError, Progress};
+use mcp_agent_sdk::{Action, McpError, Progress, WorkflowContext};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::sync::broadcast;
 
-use crate::actions::{Bar, Step};
+use super::production::{Credit, Production};
+use crate::{
+    actions::{Bar, Credited},
+    script::{Scene, Script},
+};
 
-/// Bars that wait to be passed on. When it is full, one is dropped: the next one says more.
-const BARS_AHEAD: usize = 64;
+/// For one piece of work: a scene takes seconds, on a slow machine and behind others minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How long the last bars may take to be passed on before the result goes out without them.
-const LAST_BARS: Duration = Duration::from_secs(1);
+/// Bars that wait to be passed on, of all videos together. The oldest make room for newer ones, which
+/// say more.
+const BARS_AHEAD: usize = 256;
 
-/// The agents, as the director of one video sees them.
-pub(super) struct Crew {
-    ctx: Context,
-    began: Instant,
-    patience: Duration,
-    tally: Arc<Mutex<Tally>>,
-    bars: mpsc::Sender<Bar>,
-    forwarder: JoinHandle<()>,
+/// What the states and the handlers of one director share: news of the videos that are being made.
+pub(super) struct Director {
+    news: broadcast::Sender<News>,
 }
 
-/// What has been done so far.
-#[derive(Default)]
-struct Tally {
-    steps: Vec<Step>,
-    /// Units of work done, by step.
-    done: HashMap<String, u32>,
-    expected: u32,
+/// Progress of one video.
+#[derive(Clone, Debug)]
+pub(super) struct News {
+    pub(super) workflow: Arc<str>,
+    pub(super) progress: Progress,
 }
 
-/// Who works on a step, and since when: known from its first progress frame.
-type Worker = Arc<Mutex<Option<(String, Instant)>>>;
-
-impl Crew {
-    pub(super) fn new(ctx: &Context, patience: Duration) -> Self {
-        let tally = Arc::default();
-        let (bars, waiting) = mpsc::channel(BARS_AHEAD);
-        let forwarder = tokio::spawn(pass_on(ctx.clone(), waiting, Arc::clone(&tally)));
+impl Director {
+    pub(super) fn new() -> Self {
         Self {
-            ctx: ctx.clone(),
-            began: Instant::now(),
-            patience,
-            tally,
-            bars,
-            forwarder,
+            news: broadcast::Sender::new(BARS_AHEAD),
         }
     }
 
-    /// Says how many units of work (frames and the like) there will be, for the share that is done.
-    pub(super) fn expect(&self, units: u32) {
-        locked(&self.tally).expected = units;
+    pub(super) fn listen(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+}
+
+/// Units of work (frames and the like): how many there are, and how many lie before a state. Both
+/// follow from the script, so a director that comes late knows them as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) before: u32,
+    pub(super) total: u32,
+}
+
+impl Extent {
+    pub(super) fn of(state: &str, script: Option<&Script>) -> Self {
+        let Some(script) = script else {
+            // How much there will be is not known yet; certainly more than nothing.
+            return Self {
+                before: 0,
+                total: u32::MAX,
+            };
+        };
+        let frames: u32 = script.scenes.iter().map(Scene::frames).sum();
+        let music = script.scenes.len() as u32 + 1;
+        let before = match state {
+            "script" => 0,
+            "visuals" => 1,
+            "audio" => 1 + frames,
+            "assembly" => 1 + frames + music,
+            _ => 1 + frames + music + frames,
+        };
+        Self {
+            before,
+            total: 1 + frames + music + frames,
+        }
     }
 
-    /// Asks an agent for something and waits for it.
+    /// A director's bar when so much is done.
+    pub(super) fn progress(self, done: u32, bar: &Bar) -> Progress {
+        Progress::fraction(f64::from(done) / f64::from(self.total.max(1)))
+            .note(format!("{}: {}", bar.agent, bar.note))
+            .data(json!(bar))
+    }
+}
+
+/// A piece of work that somebody is asked for.
+pub(super) struct Piece {
+    /// In words: `scene 2 of 5`.
+    pub(super) what: String,
+    /// Units of work in it.
+    pub(super) units: u32,
+}
+
+impl Piece {
+    pub(super) fn new(what: impl Into<String>, units: u32) -> Self {
+        Self {
+            what: what.into(),
+            units,
+        }
+    }
+}
+
+/// The agents, as one state of one video sees them.
+pub(super) struct Crew {
+    ctx: WorkflowContext<Director>,
+    workflow: Arc<str>,
+    extent: Extent,
+    /// Units done in this state, by piece.
+    done: Arc<Mutex<HashMap<String, u32>>>,
+    credits: Mutex<Vec<Credit>>,
+}
+
+impl Crew {
+    pub(super) fn of(ctx: &WorkflowContext<Director>, video: &Production) -> Self {
+        Self {
+            ctx: ctx.clone(),
+            workflow: ctx.workflow_id().into(),
+            extent: Extent::of(ctx.current_state(), video.script.as_ref()),
+            done: Arc::default(),
+            credits: Mutex::default(),
+        }
+    }
+
+    /// Asks an agent for a piece and waits for it. Asked again, by this director or by the next one,
+    /// it gets the same result: the key of the command is derived by `ctx`.
     pub(super) async fn ask<P, R>(
         &self,
-        action: Action<P, R>,
-        what: &str,
+        ctx: &WorkflowContext<Director>,
+        action: Action<P, Credited<R>>,
         parameters: &P,
+        piece: Piece,
     ) -> Result<R, McpError>
     where
         P: Serialize,
         R: DeserializeOwned + 'static,
     {
-        let asked = Instant::now();
-        let worker = Worker::default();
-        // All commands of a video are in one conversation: the requester's, else one of its own.
-        let conversation = self.ctx.conversation_id().unwrap_or(self.ctx.message_id());
-        let result = self
-            .ctx
+        let Credited { result, made } = ctx
             .call(action, parameters)
-            .conversation(conversation)
-            .timeout(self.patience.saturating_sub(self.began.elapsed()))
-            .on_progress(self.observer(what, &worker))
+            .timeout(PATIENCE)
+            .on_progress(self.observer(&piece.what))
             .await?;
-        let (instance, started) = locked(&worker).take().unwrap_or((String::new(), asked));
-        locked(&self.tally).steps.push(Step {
+        locked(&self.done).insert(piece.what.clone(), piece.units);
+        self.tell(&format!("{} is ready", piece.what));
+        locked(&self.credits).push(Credit {
             agent: action.agent().to_owned(),
-            instance,
             action: action.name().to_owned(),
-            what: what.to_owned(),
-            started_ms: millis(started - self.began),
-            took_ms: millis(started.elapsed()),
+            what: piece.what,
+            made,
         });
-        self.tell(&format!("{what} is ready"));
         Ok(result)
     }
 
-    /// What to do with each progress frame of a step. It must not block, so it only takes notes.
-    fn observer(&self, what: &str, worker: &Worker) -> impl Fn(&Progress) + Send + Sync + use<> {
-        let (what, worker) = (what.to_owned(), Arc::clone(worker));
-        let (tally, bars) = (Arc::clone(&self.tally), self.bars.clone());
+    /// Who did what in this state, in the order of their beginning.
+    pub(super) fn credits(self) -> Vec<Credit> {
+        let mut credits = std::mem::take(&mut *locked(&self.credits));
+        credits.sort_by_key(|credit| credit.made.began_at);
+        credits
+    }
+
+    /// What to do with each progress frame of a piece: tell it, with the share of the whole.
+    fn observer(&self, what: &str) -> impl Fn(&Progress) + Send + Sync + use<> {
+        let (what, workflow, extent) = (what.to_owned(), Arc::clone(&self.workflow), self.extent);
+        let (done, news) = (Arc::clone(&self.done), self.ctx.state().news.clone());
         move |progress| {
             let Some(bar) = Bar::of(progress) else { return };
-            let mut worker = locked(&worker);
-            // Another instance than before: the first one died over it, and this one starts anew.
-            if worker
-                .as_ref()
-                .is_none_or(|(instance, _)| *instance != bar.instance)
-            {
-                *worker = Some((bar.instance.clone(), Instant::now()));
-            }
-            locked(&tally).done.insert(what.clone(), bar.done);
-            let _ = bars.try_send(bar);
+            let mut pieces = locked(&done);
+            pieces.insert(what.clone(), bar.done);
+            let done = extent.before + pieces.values().sum::<u32>();
+            drop(pieces);
+            // An error means that nobody listens.
+            let _ = news.send(News {
+                workflow: Arc::clone(&workflow),
+                progress: extent.progress(done, &bar),
+            });
         }
     }
 
     /// The director's own bar.
     fn tell(&self, note: &str) {
-        let (done, total) = locked(&self.tally).share();
-        let (agent, instance) = (self.ctx.agent().to_owned(), self.ctx.instance().to_owned());
-        let _ = self.bars.try_send(Bar {
-            agent,
-            instance,
+        let done = self.extent.before + locked(&self.done).values().sum::<u32>();
+        let bar = Bar {
+            agent: self.ctx.agent().to_owned(),
+            instance: self.ctx.instance().to_owned(),
             done,
-            total,
+            total: self.extent.total,
             note: note.to_owned(),
+        };
+        let _ = self.ctx.state().news.send(News {
+            workflow: Arc::clone(&self.workflow),
+            progress: self.extent.progress(done, &bar),
         });
-    }
-
-    /// Waits until all progress is passed on, and returns who did what and how long all of it took.
-    pub(super) async fn finish(self) -> (Vec<Step>, u64) {
-        drop(self.bars);
-        let _ = timeout(LAST_BARS, self.forwarder).await;
-        let mut steps = std::mem::take(&mut locked(&self.tally).steps);
-        steps.sort_by_key(|step| step.started_ms);
-        (steps, millis(self.began.elapsed()))
-    }
-}
-
-impl Tally {
-    /// Units done, and units in all.
-    fn share(&self) -> (u32, u32) {
-        let done = self.done.values().sum();
-        (done, self.expected.max(done))
-    }
-}
-
-/// Passes bars on to whoever asked for the video, with the share of the whole that is done.
-async fn pass_on(ctx: Context, mut bars: mpsc::Receiver<Bar>, tally: Arc<Mutex<Tally>>) {
-    while let Some(bar) = bars.recv().await {
-        let (done, total) = locked(&tally).share();
-        let progress = Progress::fraction(f64::from(done) / f64::from(total.max(1)));
-        let note = format!("{}: {}", bar.agent, bar.note);
-        ctx.progress(progress.note(note).data(json!(bar))).await;
     }
 }
 
@@ -162,6 +206,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_follow_each_other_in_the_extent() {
+        let script = Script::for_theme("ocean");
+        let before = |state| Extent::of(state, Some(&script)).before;
+        let states = ["script", "visuals", "audio", "assembly", "done"];
+        assert!(states.is_sorted_by(|one, next| before(one) < before(next)));
+        assert_eq!(before("done"), Extent::of("done", Some(&script)).total);
+    }
 }

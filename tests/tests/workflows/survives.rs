@@ -1,0 +1,182 @@
+//! Many workflows while engines and the server are killed: each goes down the line once.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::{StreamExt, stream};
+use mcp_agent_sdk::{TestBroker, WorkflowError, WorkflowFilter, WorkflowStatus, Workflows};
+use mcp_tests::Process;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::{TestResult, bounded, scene::Scene};
+
+/// How many workflows, unless `SURVIVORS` says otherwise.
+const WORKFLOWS: usize = 1000;
+
+const ENGINES: usize = 3;
+
+/// Requests of the test that are under way at once.
+const AT_ONCE: usize = 64;
+
+/// How long before its engine was killed a run may have ended without anybody knowing.
+const IN_THE_ACT: Duration = Duration::from_secs(4);
+
+/// An engine that was killed: its instance, and when.
+struct Killed {
+    instance: String,
+    at_ms: u64,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_workflow_goes_down_the_line_once_while_engines_and_the_server_are_killed() -> TestResult
+{
+    bounded(Duration::from_secs(170), survive()).await
+}
+
+async fn survive() -> TestResult {
+    let wanted = std::env::var("SURVIVORS").ok();
+    let wanted: usize = wanted.map_or(Ok(WORKFLOWS), |wanted| wanted.parse())?;
+    let mut broker = TestBroker::start().await?;
+    let scene = Arc::new(Scene::new(&broker, "mcp").await?);
+    let mut engines = Vec::new();
+    for _ in 0..ENGINES {
+        engines.push(scene.engine().await);
+    }
+    let began = Instant::now();
+    let enough = Arc::new(Notify::new());
+    let killing = tokio::spawn(kill_in_turn(Arc::clone(&scene), engines, Arc::clone(&enough)));
+    let ids: Vec<String> = (0..wanted).map(|number| format!("w{number}")).collect();
+    let asking = tokio::spawn(create_and_approve(scene.workflows.clone(), ids.clone()));
+
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    broker.kill().await?;
+    broker.restart().await?;
+
+    asking.await??;
+    until_all_ended(&scene, wanted).await?;
+    let took = began.elapsed();
+    enough.notify_one();
+    let (killed, engines) = killing.await?;
+    assert!(killed.len() >= 3, "only {} engines were killed", killed.len());
+    scene.until_no_task_is_left().await;
+    for id in &ids {
+        scene.check_the_line(&scene.until_completed(id).await);
+    }
+    let doubled = check_the_runs(&scene, &killed);
+    println!(
+        "{wanted} workflows in {took:.1?}, {} engines killed, {doubled} of {} runs repeated",
+        killed.len(),
+        wanted * 3
+    );
+    drop(engines);
+    Ok(())
+}
+
+/// Kills one engine a second, and starts another in its place, until it is told that it is enough.
+async fn kill_in_turn(
+    scene: Arc<Scene>,
+    mut engines: Vec<Process>,
+    enough: Arc<Notify>,
+) -> (Vec<Killed>, Vec<Process>) {
+    let mut killed = Vec::new();
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    for turn in 0.. {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = enough.notified() => break,
+        }
+        let victim = &mut engines[turn % ENGINES];
+        victim.kill().await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let at_ms = now.expect("it is after 1970").as_millis();
+        killed.push(Killed {
+            instance: instance(victim),
+            at_ms: u64::try_from(at_ms).expect("it is before the year 500000000"),
+        });
+        *victim = scene.engine().await;
+    }
+    (killed, engines)
+}
+
+/// The instance's id, from its log.
+fn instance(engine: &Process) -> String {
+    let log = engine.stderr();
+    let ready = log.lines().find(|line| line.contains(" ready "));
+    let found = ready.and_then(|line| line.split("instance=").nth(1));
+    let found = found.and_then(|rest| rest.split_whitespace().next());
+    found.unwrap_or_else(|| panic!("no instance in {log}")).to_owned()
+}
+
+/// Every other workflow is approved at once, long before it is at the gate; the others when all have been created.
+async fn create_and_approve(workflows: Workflows, ids: Vec<String>) -> Result<(), WorkflowError> {
+    let create = |id: &String| {
+        let data = json!({"sleep_ms": 20});
+        let created = workflows.create_workflow("probe_pipeline", None, &data).id(id);
+        async move { created.await.map(drop) }
+    };
+    let approve = |id: &String| {
+        let signal = workflows.signal_workflow(id, "approve", json!({}));
+        let signal = signal.timeout(Duration::from_secs(30));
+        async move {
+            match signal.await {
+                // The answer is not stored: it may have been lost with the server. The signal is.
+                Ok(_) | Err(WorkflowError::NoAnswer { .. }) => Ok(()),
+                Err(error) => Err(error),
+            }
+        }
+    };
+    let both = stream::iter(ids.iter().enumerate()).map(|(number, id)| async move {
+        create(id).await?;
+        match number % 2 {
+            0 => approve(id).await,
+            _ => Ok(()),
+        }
+    });
+    all(both.buffer_unordered(AT_ONCE)).await?;
+    let late = stream::iter(ids.iter().skip(1).step_by(2)).map(approve);
+    all(late.buffer_unordered(AT_ONCE)).await
+}
+
+async fn all(
+    mut asked: impl futures_util::Stream<Item = Result<(), WorkflowError>> + Unpin,
+) -> Result<(), WorkflowError> {
+    while let Some(outcome) = asked.next().await {
+        outcome?;
+    }
+    Ok(())
+}
+
+async fn until_all_ended(scene: &Scene, wanted: usize) -> TestResult {
+    loop {
+        let all = scene.workflows.list_workflows(&WorkflowFilter::default()).await?;
+        let ended = all.iter().filter(|record| record.status.is_ended()).count();
+        if ended == wanted {
+            let failed = all.iter().find(|record| record.status != WorkflowStatus::Completed);
+            assert!(failed.is_none(), "{failed:?}");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// What ran again did so because the engine that had run it was killed in the act. Returns how often.
+fn check_the_runs(scene: &Scene, killed: &[Killed]) -> usize {
+    let mut doubled = 0;
+    for (key, runs) in scene.runs() {
+        for (run, next) in runs.iter().zip(runs.iter().skip(1)) {
+            let kill = killed.iter().find(|killed| killed.instance == run.instance);
+            let kill = kill.unwrap_or_else(|| panic!("`{key}` ran again for no reason: {runs:?}"));
+            let in_the_act = u64::try_from(IN_THE_ACT.as_millis()).expect("it is short");
+            assert!(
+                run.at_ms + in_the_act > kill.at_ms && next.at_ms >= kill.at_ms,
+                "`{key}` ran again long after or before the kill at {}: {runs:?}",
+                kill.at_ms
+            );
+            doubled += 1;
+        }
+    }
+    doubled
+}
