@@ -101,6 +101,7 @@ fn the_code_map_names_what_exists_and_all_modules_of_the_runtime() {
     let roots = [
         "runtime/src",
         "agent-sdk/src",
+        "workflow-engine/src",
         "deploy/mcpctl/src",
         "runtime/src/receive",
     ];

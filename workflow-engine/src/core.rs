@@ -19,6 +19,7 @@ pub(crate) use drive::{Action, Drive, End, Input, Versioned};
 pub(crate) use started::{Shapes, started};
 
 use mcp_runtime::{McpError, Name};
+pub(crate) use mcp_runtime::code as codes;
 
 /// What a step cannot do without; the shell fetches it, and the step is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,17 +37,6 @@ pub(crate) struct Supplies {
     pub(crate) exited: Option<u64>,
     /// Checkpoints that were read.
     pub(crate) checkpoints: Vec<(Name, Option<crate::checkpoint::WorkflowCheckpoint>)>,
-}
-
-/// The error codes of workflows; all PERMANENT.
-pub(crate) mod codes {
-    pub(crate) const NO_SUCH_WORKFLOW: &str = "NO_SUCH_WORKFLOW";
-    pub(crate) const NO_SUCH_STATE: &str = "NO_SUCH_STATE";
-    pub(crate) const ILLEGAL_TRANSITION: &str = "ILLEGAL_TRANSITION";
-    pub(crate) const NO_SUCH_CHECKPOINT: &str = "NO_SUCH_CHECKPOINT";
-    pub(crate) const WORKFLOW_ENDED: &str = "WORKFLOW_ENDED";
-    pub(crate) const WORKFLOW_EXISTS: &str = "WORKFLOW_EXISTS";
-    pub(crate) const STATE_MISMATCH: &str = "STATE_MISMATCH";
 }
 
 pub(crate) fn refusal(code: &str, message: String) -> McpError {

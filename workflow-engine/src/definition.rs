@@ -2,6 +2,8 @@
 
 mod check;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use mcp_runtime::Name;
+
 use crate::shape::{StateKind, StateShape, WorkflowShape};
 
 impl WorkflowShape {
@@ -10,29 +12,62 @@ impl WorkflowShape {
     pub fn mermaid(&self) -> String {
         let mut text = String::from("stateDiagram-v2\n");
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "    [*] --> {}", self.initial);
         for state in &self.states {
-            for to in &state.transitions {
-                let _ = writeln!(text, "    {} --> {to}{}", state.name, label(state, to.as_str()));
-            }
-            let fails_to = state.on_error.as_ref().or(self.on_error.as_ref());
-            if let Some(to) = fails_to.filter(|to| state.kind == StateKind::Work && **to != state.name) {
-                let _ = writeln!(text, "    {} --> {to}: error", state.name);
-            }
-            if state.kind == StateKind::Final || state.completes {
-                let _ = writeln!(text, "    {} --> [*]", state.name);
-            }
+            let _ = writeln!(text, "    state \"{}\" as {}", state.name, self.id(&state.name));
+        }
+        let _ = writeln!(text, "    [*] --> {}", self.id(&self.initial));
+        for state in &self.states {
+            self.ways_out(state, &mut text);
         }
         text
+    }
+
+    fn ways_out(&self, state: &StateShape, text: &mut String) {
+        let from = self.id(&state.name);
+        for to in &state.transitions {
+            let _ = writeln!(text, "    {from} --> {}{}", self.id(to), label(state, to));
+        }
+        let fails_to = state.on_error.as_ref().or(self.on_error.as_ref());
+        let fails_to = fails_to.filter(|to| state.kind == StateKind::Work && **to != state.name);
+        if let Some(to) = fails_to {
+            let _ = writeln!(text, "    {from} --> {}: error", self.id(to));
+        }
+        if state.kind == StateKind::Final || state.completes {
+            let _ = writeln!(text, "    {from} --> [*]");
+        }
+    }
+
+    /// Names may have hyphens, which Mermaid's ids may not.
+    fn id(&self, name: &Name) -> String {
+        let position = self.states.iter().position(|state| state.name == *name);
+        format!("s{}", position.map_or(0, |position| position + 1))
     }
 }
 
 /// What leads there, when it is not the state's own decision.
-fn label(state: &StateShape, to: &str) -> String {
-    let is = |name: &Option<mcp_runtime::Name>| name.as_ref().is_some_and(|name| name.as_str() == to);
+fn label(state: &StateShape, to: &Name) -> String {
+    let is = |name: &Option<Name>| name.as_ref() == Some(to);
     match (&state.signal, state.within_ms) {
         (Some(signal), _) if is(&state.then) => format!(": {signal}"),
         (_, Some(_)) if is(&state.or_else) => ": timer".to_owned(),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{Workflow, WorkflowState};
+
+    #[test]
+    fn diagram_has_every_state_and_way() {
+        let workflow: Workflow = Workflow::new("w")
+            .state("ask-for-it", WorkflowState::wait_for("yes").then("done").within(Duration::from_secs(1), "late"))
+            .state("late", WorkflowState::end())
+            .state("done", WorkflowState::end());
+        let expected = "stateDiagram-v2\n    state \"ask-for-it\" as s1\n    state \"late\" as s2\n    state \"done\" as s3\n    \
+             [*] --> s1\n    s1 --> s3: yes\n    s1 --> s2: timer\n    s2 --> [*]\n    s3 --> [*]\n";
+        assert_eq!(workflow.check().unwrap().mermaid(), expected);
     }
 }

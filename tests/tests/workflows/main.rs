@@ -8,9 +8,11 @@
 mod author;
 mod crowd;
 mod during;
+mod face;
+// Release builds have no failpoints.
+#[cfg(debug_assertions)]
 mod failpoints;
 mod failure;
-mod face;
 mod hooks;
 mod scene;
 mod spaces;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use futures_util::StreamExt;
 use mcp_agent_sdk::{Client, Config, TestBroker, WorkflowRecord, WorkflowStatus, Workflows};
 use mcp_tests::{Process, eventually, spawn_probe_with};
@@ -135,6 +135,7 @@ impl Scene {
         let consumer = stream.create_consumer(pull::Config {
             filter_subject: format!("{}.evt.workflow.>", self.namespace),
             deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::None,
             inactive_threshold: Duration::from_secs(60),
             ..pull::Config::default()
         });
@@ -147,7 +148,6 @@ impl Scene {
             let headers = message.headers.as_ref().ok_or("an event has headers")?;
             let message_id = headers.get("Nats-Msg-Id").ok_or("an event has an id")?;
             ids.push(message_id.as_str().to_owned());
-            message.ack().await?;
         }
         let own = format!("{id}.");
         Ok(ids.into_iter().filter(|found| found.starts_with(&own)).collect())

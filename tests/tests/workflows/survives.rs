@@ -1,6 +1,8 @@
 //! Many workflows while engines and the server are killed: each goes down the line once.
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -112,38 +114,41 @@ fn instance(engine: &Process) -> String {
 
 /// Every other workflow is approved at once, long before it is at the gate; the others when all have been created.
 async fn create_and_approve(workflows: Workflows, ids: Vec<String>) -> Result<(), WorkflowError> {
-    let create = |id: &String| {
-        let data = json!({"sleep_ms": 20});
-        let created = workflows.create_workflow("probe_pipeline", None, &data).id(id);
-        async move { created.await.map(drop) }
-    };
-    let approve = |id: &String| {
-        let signal = workflows.signal_workflow(id, "approve", json!({}));
-        let signal = signal.timeout(Duration::from_secs(30));
-        async move {
-            match signal.await {
-                // The answer is not stored: it may have been lost with the server. The signal is.
-                Ok(_) | Err(WorkflowError::NoAnswer { .. }) => Ok(()),
-                Err(error) => Err(error),
-            }
-        }
-    };
-    let both = stream::iter(ids.iter().enumerate()).map(|(number, id)| async move {
-        create(id).await?;
-        match number % 2 {
-            0 => approve(id).await,
-            _ => Ok(()),
-        }
-    });
-    all(both.buffer_unordered(AT_ONCE)).await?;
-    let late = stream::iter(ids.iter().skip(1).step_by(2)).map(approve);
-    all(late.buffer_unordered(AT_ONCE)).await
+    let early = ids.iter().step_by(2).cloned();
+    let late: Vec<String> = ids.iter().skip(1).step_by(2).cloned().collect();
+    let early = early.map(|id| create(workflows.clone(), id, true));
+    let late_ones = late.iter().cloned().map(|id| create(workflows.clone(), id, false));
+    let created = early.chain(late_ones).collect();
+    all_of(created).await?;
+    let approved = late.into_iter().map(|id| approve(workflows.clone(), id));
+    all_of(approved.map(|asked| Box::pin(asked) as Asked).collect()).await
 }
 
-async fn all(
-    mut asked: impl futures_util::Stream<Item = Result<(), WorkflowError>> + Unpin,
-) -> Result<(), WorkflowError> {
-    while let Some(outcome) = asked.next().await {
+type Asked = Pin<Box<dyn Future<Output = Result<(), WorkflowError>> + Send>>;
+
+fn create(workflows: Workflows, id: String, approved: bool) -> Asked {
+    Box::pin(async move {
+        let created = workflows.create_workflow("probe_pipeline", None, json!({"sleep_ms": 20}));
+        created.id(&id).await?;
+        match approved {
+            true => approve(workflows, id).await,
+            false => Ok(()),
+        }
+    })
+}
+
+async fn approve(workflows: Workflows, id: String) -> Result<(), WorkflowError> {
+    let signal = workflows.signal_workflow(&id, "approve", json!({}));
+    match signal.timeout(Duration::from_secs(30)).await {
+        // The answer is not stored: it may have been lost with the server. The signal is.
+        Ok(_) | Err(WorkflowError::NoAnswer { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn all_of(asked: Vec<Asked>) -> Result<(), WorkflowError> {
+    let mut outcomes = stream::iter(asked).buffer_unordered(AT_ONCE);
+    while let Some(outcome) = outcomes.next().await {
         outcome?;
     }
     Ok(())

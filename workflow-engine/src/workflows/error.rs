@@ -4,7 +4,6 @@ use std::{fmt, sync::LazyLock, time::Duration};
 
 use mcp_runtime::{CarriedError, McpError, code};
 
-use crate::core::codes;
 
 /// Why something could not be done with a workflow.
 #[derive(Debug, Clone)]
@@ -60,9 +59,9 @@ type Carried = LazyLock<CarriedError>;
 static INVALID: Carried =
     LazyLock::new(|| CarriedError(McpError::permanent(code::INVALID_PARAMETERS)));
 static NO_SUCH_DEFINITION: Carried =
-    LazyLock::new(|| CarriedError(McpError::permanent("NO_SUCH_DEFINITION")));
+    LazyLock::new(|| CarriedError(McpError::permanent(code::NO_SUCH_DEFINITION)));
 static NO_SUCH_WORKFLOW: Carried =
-    LazyLock::new(|| CarriedError(McpError::permanent(codes::NO_SUCH_WORKFLOW)));
+    LazyLock::new(|| CarriedError(McpError::permanent(code::NO_SUCH_WORKFLOW)));
 static NO_ANSWER: Carried = LazyLock::new(|| CarriedError(McpError::temporary(code::TIMEOUT)));
 static TRANSPORT: Carried =
     LazyLock::new(|| CarriedError(McpError::temporary(code::TRANSPORT_UNAVAILABLE)));

@@ -198,7 +198,9 @@ impl Drive {
 
     pub(super) fn asked(&mut self, elsewhere: bool) -> Action {
         let written = self.base.as_ref().is_some_and(|base| base.revision > 0);
-        if self.task.task == Verb::Migrate && !elsewhere {
+        // One that drives already has been taken in: what is missing then is the version that it led to.
+        let refusable = (self.record()).is_none_or(|record| !record.knows(&self.task.id));
+        if self.task.task == Verb::Migrate && !elsewhere && refusable {
             let version = self.task.version.as_deref().unwrap_or_default();
             let message = format!(
                 "no engine has version {version} of `{}`",

@@ -8,6 +8,8 @@
 //! follows it are delivered to the next director.
 
 mod crew;
+mod extent;
+mod news;
 mod production;
 
 use std::time::Duration;
@@ -22,7 +24,8 @@ use tokio::{
 
 use super::editing_agent::check_output;
 use crate::actions::{Bar, MAKE_VIDEO, MakeVideo, Step, Video};
-use crew::{Director, Extent, News};
+use extent::Extent;
+use news::{Director, News};
 use production::{Production, VIDEO};
 
 /// Between two looks at the record. Its states last seconds; the bars come by themselves.
@@ -132,8 +135,12 @@ fn not_followed(id: &str) -> McpError {
 /// What the requester gets of a finished workflow.
 fn video(record: &WorkflowRecord) -> Result<Video, McpError> {
     let unreadable = |why: String| McpError::permanent(code::INTERNAL).message(why);
-    let production: Production = record.data().map_err(|error| unreadable(error.to_string()))?;
-    let film = production.film.ok_or_else(|| unreadable("the finished video has no film".to_owned()))?;
+    let production: Production = record
+        .data()
+        .map_err(|error| unreadable(error.to_string()))?;
+    let film = production
+        .film
+        .ok_or_else(|| unreadable("the finished video has no film".to_owned()))?;
     let steps = production.credits.into_iter().map(|credit| Step {
         agent: credit.agent,
         instance: credit.made.instance,

@@ -32,7 +32,8 @@ pub(super) struct Board {
 
 struct Drawing {
     all: MultiProgress,
-    bars: HashMap<String, ProgressBar>,
+    style: ProgressStyle,
+    bars: Mutex<HashMap<String, ProgressBar>>,
 }
 
 impl Board {
@@ -89,26 +90,39 @@ impl Drawing {
             false => "{prefix:<18} {bar:28} {percent:>3} %  {msg}",
         };
         let style = ProgressStyle::with_template(template).expect("the template is valid");
-        let all = MultiProgress::new();
-        let bar = |record: &PresenceRecord| {
-            let bar = all
-                .add(ProgressBar::new(1))
-                .with_style(style.clone())
-                .with_message("waits");
-            bar.set_prefix(names.get(&record.instance).cloned().unwrap_or_default());
-            bar.tick();
-            (record.instance.clone(), bar)
+        let drawing = Self {
+            all: MultiProgress::new(),
+            style,
+            bars: Mutex::default(),
         };
-        let bars = present.iter().map(bar).collect();
-        Self { all, bars }
+        let bars = present.iter().map(|record| {
+            let name = names.get(&record.instance).cloned().unwrap_or_default();
+            (record.instance.clone(), drawing.bar(name))
+        });
+        let bars = Mutex::new(bars.collect());
+        Self { bars, ..drawing }
+    }
+
+    fn bar(&self, name: String) -> ProgressBar {
+        let bar = self
+            .all
+            .add(ProgressBar::new(1))
+            .with_style(self.style.clone())
+            .with_message("waits");
+        bar.set_prefix(name);
+        bar.tick();
+        bar
     }
 
     fn show(&self, step: &Step) {
-        if let Some(bar) = self.bars.get(&step.instance) {
-            bar.set_length(step.total.max(1));
-            bar.set_position(step.done.min(step.total));
-            bar.set_message(step.note.clone());
-        }
+        let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that was not there at first has taken over from one that was killed.
+        let bar = bars
+            .entry(step.instance.clone())
+            .or_insert_with(|| self.bar(step.agent.clone()));
+        bar.set_length(step.total.max(1));
+        bar.set_position(step.done.min(step.total));
+        bar.set_message(step.note.clone());
     }
 }
 

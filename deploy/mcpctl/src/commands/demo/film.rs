@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use mcp_agent_sdk::runtime::PresenceRecord;
+use mcp_agent_sdk::{WorkflowRecord, runtime::PresenceRecord};
 use serde::{Deserialize, Serialize};
 
 use super::board;
@@ -27,8 +27,21 @@ pub(super) struct Film {
     #[serde(default)]
     sound: String,
     took_ms: u64,
+    /// The id of the workflow that made it.
+    #[serde(default)]
+    pub(super) workflow: String,
+    /// The states that the workflow went through.
+    #[serde(default)]
+    path: Vec<Stay>,
     #[serde(default)]
     steps: Vec<Credit>,
+}
+
+/// A state of the workflow, and for how long.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stay {
+    state: String,
+    took_ms: u64,
 }
 
 /// Who did what.
@@ -100,6 +113,20 @@ impl Film {
         self
     }
 
+    /// Adds the way that its workflow has gone.
+    pub(super) fn by_way_of(mut self, record: &WorkflowRecord) -> Self {
+        let mut since = record.created_at;
+        self.path = (record.history.iter())
+            .map(|change| {
+                let took_ms = change.at.saturating_sub(since);
+                since = change.at;
+                let state = change.from.to_string();
+                Stay { state, took_ms }
+            })
+            .collect();
+        self
+    }
+
     pub(super) fn announce(&self, theme: &str) {
         let mut table = Table::new(&["who", "did", "began after", "took"]);
         for step in &self.steps {
@@ -124,6 +151,12 @@ impl Film {
             self.details(),
             seconds(self.took_ms)
         ));
+        if !self.path.is_empty() {
+            let path = self.path.iter();
+            let path = path.map(|stay| format!("{} {}", stay.state, seconds(stay.took_ms)));
+            let path = path.collect::<Vec<_>>().join(" → ");
+            output::line(format!("Its workflow: {path} → done"));
+        }
         output::line("");
         let mcpctl = output::program();
         let other = if theme == "ocean" { "desert" } else { "ocean" };

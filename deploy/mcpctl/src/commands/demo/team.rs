@@ -1,10 +1,12 @@
-//! The agents' processes: hired, watched, dismissed by their process ids.
+//! The agents' processes: hired, watched, replaced when they are killed, dismissed by their process ids.
 
 use std::{
     env, fs,
     fs::File,
+    io,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -19,7 +21,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{failure::Failure, presence};
+use crate::{failure::Failure, output, presence};
 
 /// Who works, and how many of them. Drawing is what takes long.
 const TEAM: [(&str, usize); 5] = [
@@ -56,19 +58,67 @@ pub(super) fn find_studio(named: Option<&Path>) -> Result<PathBuf, Failure> {
     }
 }
 
+/// How often a killed process is replaced. Somebody may kill some to see what happens; more is a machine that cannot
+/// hold them.
+const MAX_REPLACED: usize = 20;
+
+/// What every process needs.
+#[derive(Debug, Default)]
+struct Workplace {
+    studio: PathBuf,
+    url: String,
+    namespace: String,
+    logs: PathBuf,
+}
+
 /// One process.
 #[derive(Debug)]
 struct Member {
     agent: &'static str,
+    number: usize,
     child: Child,
     log: PathBuf,
     gone: bool,
 }
 
+impl Workplace {
+    /// Starts a process; its log goes on where that of its predecessor ended.
+    fn start(&self, agent: &'static str, number: usize) -> io::Result<Member> {
+        let log = self.logs.join(format!("{agent}-{number}.log"));
+        let file = File::options().create(true).append(true).open(&log)?;
+        let mut command = Command::new(&self.studio);
+        // What the environment says about other servers does not hold for this one.
+        for (name, _) in env::vars_os().filter(|(name, _)| is_ours(&name.to_string_lossy())) {
+            command.env_remove(name);
+        }
+        command
+            .arg(agent)
+            .env("MCP_NATS_URL", &self.url)
+            .env("MCP_NAMESPACE", &self.namespace)
+            .env("MCP_DRAIN_GRACE", GRACE);
+        command
+            .stdin(Stdio::null())
+            .stderr(file.try_clone()?)
+            .stdout(file)
+            .kill_on_drop(true);
+        // A group of its own: Ctrl-C reaches this process alone, which stops the agents in order.
+        command.process_group(0);
+        Ok(Member {
+            agent,
+            number,
+            child: command.spawn()?,
+            log,
+            gone: false,
+        })
+    }
+}
+
 /// All agents of the studio. Dropping it kills them.
 #[derive(Debug, Default)]
 pub(super) struct Team {
+    workplace: Workplace,
     members: Vec<Member>,
+    replaced: usize,
 }
 
 impl Team {
@@ -82,36 +132,16 @@ impl Team {
     ) -> Result<(), Failure> {
         let failed = |error| Failure::io(format!("cannot start {}", studio.display()), &error);
         fs::create_dir_all(logs).map_err(failed)?;
+        self.workplace = Workplace {
+            studio: studio.to_owned(),
+            url: url.to_owned(),
+            namespace: namespace.to_owned(),
+            logs: logs.to_owned(),
+        };
         for (agent, count) in TEAM {
             for number in 1..=count {
-                let log = logs.join(format!("{agent}-{number}.log"));
-                let file = File::create(&log).map_err(failed)?;
-                let errors = file.try_clone().map_err(failed)?;
-                let mut command = Command::new(studio);
-                // What the environment says about other servers does not hold for this one.
-                for (name, _) in env::vars_os().filter(|(name, _)| is_ours(&name.to_string_lossy()))
-                {
-                    command.env_remove(name);
-                }
-                command
-                    .arg(agent)
-                    .env("MCP_NATS_URL", url)
-                    .env("MCP_NAMESPACE", namespace)
-                    .env("MCP_DRAIN_GRACE", GRACE);
-                command
-                    .stdin(Stdio::null())
-                    .stdout(file)
-                    .stderr(errors)
-                    .kill_on_drop(true);
-                // A group of its own: Ctrl-C reaches this process alone, which stops the agents in order.
-                command.process_group(0);
-                let child = command.spawn().map_err(failed)?;
-                self.members.push(Member {
-                    agent,
-                    child,
-                    log,
-                    gone: false,
-                });
+                let member = self.workplace.start(agent, number).map_err(failed)?;
+                self.members.push(member);
             }
         }
         Ok(())
@@ -121,33 +151,43 @@ impl Team {
         self.members.is_empty()
     }
 
-    /// Returns when an agent has lost its last process. As long as one is left, it takes over what the others had.
+    /// Returns when an agent has lost its last process. As long as one is left, it takes over what the others had; one
+    /// that was killed gets a successor.
     pub(super) async fn lost(&mut self) -> Failure {
         loop {
-            let waiting = self.members.iter_mut().filter(|member| !member.gone);
-            let waits: Vec<_> = waiting
-                .map(|member| {
-                    Box::pin(async move {
-                        let status = member.child.wait().await;
-                        member.gone = true;
-                        (member.agent, status)
-                    })
-                })
+            let members = self.members.iter_mut().enumerate();
+            let waits: Vec<_> = members
+                .filter(|(_, member)| !member.gone)
+                .map(|(at, member)| Box::pin(async move { (at, member.child.wait().await) }))
                 .collect();
             if waits.is_empty() {
                 return std::future::pending().await;
             }
-            let ((agent, status), ..) = select_all(waits).await;
-            if self
-                .members
-                .iter()
-                .all(|member| member.agent != agent || member.gone)
-            {
+            let ((at, status), ..) = select_all(waits).await;
+            self.members[at].gone = true;
+            if was_killed(&status) && self.replace(at).is_ok() {
+                continue;
+            }
+            let agent = self.members[at].agent;
+            let mut others = self.members.iter();
+            if others.all(|member| member.agent != agent || member.gone) {
                 let status =
                     status.map_or_else(|error| error.to_string(), |status| status.to_string());
                 return Failure::answered(format!("{agent} ended ({status})"));
             }
         }
+    }
+
+    /// Starts a successor of a process that is gone.
+    fn replace(&mut self, at: usize) -> io::Result<()> {
+        if self.replaced == MAX_REPLACED {
+            return Err(io::Error::other("too many were killed"));
+        }
+        self.replaced += 1;
+        let gone = &self.members[at];
+        output::note(format!("{} was killed, another one takes over", gone.agent));
+        self.members[at] = self.workplace.start(gone.agent, gone.number)?;
+        Ok(())
     }
 
     /// Asks everybody to end, and kills who does not within some seconds.
@@ -182,6 +222,13 @@ impl Team {
         }
         text.trim_end().to_owned()
     }
+}
+
+/// By a signal: the program itself has found nothing wrong.
+fn was_killed(status: &io::Result<ExitStatus>) -> bool {
+    status
+        .as_ref()
+        .is_ok_and(|status| status.signal().is_some())
 }
 
 /// Ours, apart from those about logs, which are welcome.

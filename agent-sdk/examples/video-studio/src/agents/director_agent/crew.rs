@@ -2,7 +2,7 @@
 //! did what.
 //!
 //! What is told here reaches whoever waits for the video only as long as the same process follows the
-//! workflow (see [`Director`]); what must survive is in the workflow's data.
+//! workflow (see [`super::news`]); what must survive is in the workflow's data.
 
 use std::{
     collections::HashMap,
@@ -12,85 +12,16 @@ use std::{
 
 use mcp_agent_sdk::{Action, McpError, Progress, WorkflowContext};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
-use tokio::sync::broadcast;
 
-use super::production::{Credit, Production};
-use crate::{
-    actions::{Bar, Credited},
-    script::{Scene, Script},
+use super::{
+    extent::Extent,
+    news::Director,
+    production::{Credit, Production},
 };
+use crate::actions::{Bar, Credited};
 
 /// For one piece of work: a scene takes seconds, on a slow machine and behind others minutes.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// Bars that wait to be passed on, of all videos together. The oldest make room for newer ones, which
-/// say more.
-const BARS_AHEAD: usize = 256;
-
-/// What the states and the handlers of one director share: news of the videos that are being made.
-pub(super) struct Director {
-    news: broadcast::Sender<News>,
-}
-
-/// Progress of one video.
-#[derive(Clone, Debug)]
-pub(super) struct News {
-    pub(super) workflow: Arc<str>,
-    pub(super) progress: Progress,
-}
-
-impl Director {
-    pub(super) fn new() -> Self {
-        Self {
-            news: broadcast::Sender::new(BARS_AHEAD),
-        }
-    }
-
-    pub(super) fn listen(&self) -> broadcast::Receiver<News> {
-        self.news.subscribe()
-    }
-}
-
-/// Units of work (frames and the like): how many there are, and how many lie before a state. Both
-/// follow from the script, so a director that comes late knows them as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Extent {
-    pub(super) before: u32,
-    pub(super) total: u32,
-}
-
-impl Extent {
-    pub(super) fn of(state: &str, script: Option<&Script>) -> Self {
-        let Some(script) = script else {
-            // How much there will be is not known yet; certainly more than nothing.
-            return Self {
-                before: 0,
-                total: u32::MAX,
-            };
-        };
-        let frames: u32 = script.scenes.iter().map(Scene::frames).sum();
-        let music = script.scenes.len() as u32 + 1;
-        let before = match state {
-            "script" => 0,
-            "visuals" => 1,
-            "audio" => 1 + frames,
-            "assembly" => 1 + frames + music,
-            _ => 1 + frames + music + frames,
-        };
-        Self {
-            before,
-            total: 1 + frames + music + frames,
-        }
-    }
-
-    /// A director's bar when so much is done.
-    pub(super) fn progress(self, done: u32, bar: &Bar) -> Progress {
-        Progress::fraction(f64::from(done) / f64::from(self.total.max(1)))
-            .note(format!("{}: {}", bar.agent, bar.note))
-            .data(json!(bar))
-    }
-}
 
 /// A piece of work that somebody is asked for.
 pub(super) struct Piece {
@@ -169,18 +100,14 @@ impl Crew {
     /// What to do with each progress frame of a piece: tell it, with the share of the whole.
     fn observer(&self, what: &str) -> impl Fn(&Progress) + Send + Sync + use<> {
         let (what, workflow, extent) = (what.to_owned(), Arc::clone(&self.workflow), self.extent);
-        let (done, news) = (Arc::clone(&self.done), self.ctx.state().news.clone());
+        let (done, director) = (Arc::clone(&self.done), self.ctx.state().clone());
         move |progress| {
             let Some(bar) = Bar::of(progress) else { return };
             let mut pieces = locked(&done);
             pieces.insert(what.clone(), bar.done);
             let done = extent.before + pieces.values().sum::<u32>();
             drop(pieces);
-            // An error means that nobody listens.
-            let _ = news.send(News {
-                workflow: Arc::clone(&workflow),
-                progress: extent.progress(done, &bar),
-            });
+            director.tell(&workflow, extent.progress(done, &bar));
         }
     }
 
@@ -194,28 +121,12 @@ impl Crew {
             total: self.extent.total,
             note: note.to_owned(),
         };
-        let _ = self.ctx.state().news.send(News {
-            workflow: Arc::clone(&self.workflow),
-            progress: self.extent.progress(done, &bar),
-        });
+        let progress = self.extent.progress(done, &bar);
+        self.ctx.state().tell(&self.workflow, progress);
     }
 }
 
 /// The lock; when a thread panicked with it, the notes inside are still good.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_follow_each_other_in_the_extent() {
-        let script = Script::for_theme("ocean");
-        let before = |state| Extent::of(state, Some(&script)).before;
-        let states = ["script", "visuals", "audio", "assembly", "done"];
-        assert!(states.is_sorted_by(|one, next| before(one) < before(next)));
-        assert_eq!(before("done"), Extent::of("done", Some(&script)).total);
-    }
 }

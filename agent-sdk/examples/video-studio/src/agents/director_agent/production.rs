@@ -23,7 +23,10 @@ use mcp_agent_sdk::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::crew::{Crew, Director, Piece};
+use super::{
+    crew::{Crew, Piece},
+    news::Director,
+};
 use crate::{
     actions::{
         ASSEMBLE, Assemble, FilmFile, GENERATE_SCRIPT, Made, MakeVideo, RENDER_SCENE, RenderScene,
@@ -68,12 +71,24 @@ pub(super) struct Credit {
 pub(super) fn definition() -> Workflow<Director> {
     Workflow::new(VIDEO)
         .version("1")
-        .state("script", WorkflowState::run(script).to("visuals").checkpoint())
-        .state("visuals", WorkflowState::run(visuals).to("audio").checkpoint())
-        .state("audio", WorkflowState::run(audio).to("assembly").checkpoint())
+        .state(
+            "script",
+            WorkflowState::run(script).to("visuals").checkpoint(),
+        )
+        .state(
+            "visuals",
+            WorkflowState::run(visuals).to("audio").checkpoint(),
+        )
+        .state(
+            "audio",
+            WorkflowState::run(audio).to("assembly").checkpoint(),
+        )
         .state(
             "assembly",
-            WorkflowState::run(assembly).to("done").checkpoint().on_exit(clear_up),
+            WorkflowState::run(assembly)
+                .to("done")
+                .checkpoint()
+                .on_exit(clear_up),
         )
         .state("done", WorkflowState::end())
 }
@@ -137,7 +152,10 @@ async fn assembly(ctx: WorkflowContext<Director>, mut video: Production) -> Resu
     let cut = Assemble {
         script,
         scenes: video.scenes.clone(),
-        sound: video.sound.clone().ok_or_else(|| refuse("the video has no sound yet"))?,
+        sound: video
+            .sound
+            .clone()
+            .ok_or_else(|| refuse("the video has no sound yet"))?,
         output: video.output.clone(),
     };
     let crew = Crew::of(&ctx, &video);

@@ -1,0 +1,9 @@
+//! What ours is compared with: async-nats as somebody would use it who needs speed and nothing else.
+
+mod command;
+mod pipeline;
+mod swap;
+
+pub(crate) use command::{Caller, Worker};
+pub(crate) use pipeline::{consume, publish};
+pub(crate) use swap::Buckets;
