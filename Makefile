@@ -4,10 +4,10 @@
 CARGO ?= cargo
 LOCKED ?=
 BIN = $(or $(CARGO_TARGET_DIR),target)/debug
-export THEME
+export THEME QUICK FULL ROWS
 
 .DEFAULT_GOAL := help
-.PHONY: help tools nats-server conformance-python build demo test lint fmt deny doc clean
+.PHONY: help tools nats-server conformance-python build demo test bench lint fmt deny doc clean
 
 help: ## this table
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,10 @@ demo: nats-server ## a short video made by five agents (THEME="ocean" changes it
 
 test: tools lint build ## lints and every test: unit, doc, integration, conformance
 	$(CARGO) test $(LOCKED) --workspace
+
+bench: nats-server ## ours against raw async-nats (QUICK=1 a first look, FULL=1 every row, ROWS="workflows" some)
+	$(CARGO) bench $(LOCKED) -p mcp-runtime --bench policies
+	$(CARGO) bench $(LOCKED) -p mcp-tests --bench against_raw -- $${ROWS:+"$$ROWS"}
 
 build: ## everything, in the dev profile
 	$(CARGO) build $(LOCKED) --workspace

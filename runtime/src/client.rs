@@ -1,7 +1,9 @@
 //! A connection to the server, under one namespace and one name.
 
 use std::{
-    sync::{Arc, Weak},
+    any::{Any, TypeId},
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -22,11 +24,12 @@ use crate::{
     outcome::OutcomeRecord,
     payload::PayloadLimits,
     persistence::{DurabilityTable, Outbox},
+    presence::{Lifeline, Lifelines},
     replies::Replies,
     send::SendCommand,
     submit::{self, SubmitCommand},
     targets::{BreakerStatus, Protection, Target, Targets},
-    topology::{self, TopologyConfig, TopologyError},
+    topology::{self, TopologyConfig},
     trace::TraceContext,
 };
 
@@ -81,7 +84,12 @@ struct Connection {
     setup: Setup,
     topology: TopologyConfig,
     display_url: String,
+    shared: Shared,
+    lifelines: Lifelines,
 }
+
+/// What other crates keep beside a connection, by its type.
+type Shared = Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>;
 
 /// A connection that is not kept open by whoever has this.
 pub(crate) struct WeakClient(Weak<Connection>);
@@ -110,13 +118,10 @@ impl Client {
                 .map_err(ConfigError::Policy)?;
         let (connected_tx, connected) = watch::channel(0);
         let denials = Denials::default();
-        let nats = open(&config, &name, connected_tx, denials.clone()).await?;
+        let nats = open(&config, &name, Arc::new(connected_tx), denials.clone()).await?;
         let url = config.display_url();
 
-        let jetstream = jetstream::context::ContextBuilder::new()
-            .timeout(Duration::from_secs(10))
-            .backpressure_on_inflight(false)
-            .build(nats.clone());
+        let jetstream = jetstream(&nats);
         let topology_error = |source| ConnectError::Topology {
             url: url.clone(),
             source: Box::new(source),
@@ -155,6 +160,8 @@ impl Client {
             setup: config.setup,
             topology: wanted,
             display_url: url,
+            shared: Shared::default(),
+            lifelines: Lifelines::to(&config),
         };
         let mut client = Self {
             name,
@@ -347,6 +354,24 @@ impl Client {
         &self.inner.jetstream
     }
 
+    /// What another crate keeps beside this connection, one value of each type; made when it is first asked for. It must
+    /// not hold a client: neither would ever be dropped.
+    #[must_use]
+    pub fn shared<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
+        let mut shared = self
+            .inner
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let value = shared
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Arc::<T>::default());
+        // The key says of which type it is.
+        Arc::clone(value)
+            .downcast()
+            .unwrap_or_else(|_| Arc::default())
+    }
+
     /// Waits until everything published so far has left for the server, at most two seconds.
     pub async fn flush(&self) {
         // A flush fails only when the connection is closed: then there is nothing left to wait for. While the
@@ -409,14 +434,14 @@ impl Client {
         self.inner.targets.of(name)
     }
 
-    /// Creates again what a restart of the server has taken with it: presence lies in memory.
-    pub(crate) async fn restore_topology(&self) -> Result<(), TopologyError> {
-        match self.may_create() {
-            true => topology::ensure(&self.inner.jetstream, &self.inner.topology)
-                .await
-                .map(drop),
-            false => Ok(()),
-        }
+    /// The connection for signs of life, which all workers of this one share.
+    pub(crate) async fn lifeline(&self) -> Result<Arc<Lifeline>, String> {
+        self.inner.lifelines.open(&self.name).await
+    }
+
+    /// The streams and buckets that there are to be.
+    pub(crate) fn topology(&self) -> &TopologyConfig {
+        &self.inner.topology
     }
 
     /// Whether streams and consumers are created here; if not, an administrator has made them.
@@ -456,13 +481,21 @@ fn breaker_names(target: &str, action: Option<&str>) -> Result<(Name, Option<Nam
     Ok((name(target)?, action.map(name).transpose()?))
 }
 
-async fn open(
+/// The JetStream context of a connection.
+pub(crate) fn jetstream(nats: &async_nats::Client) -> jetstream::Context {
+    jetstream::context::ContextBuilder::new()
+        .timeout(Duration::from_secs(10))
+        .backpressure_on_inflight(false)
+        .build(nats.clone())
+}
+
+/// Opens a connection, and counts in `connected` how often it was made.
+pub(crate) async fn open(
     config: &Config,
     name: &Name,
-    connected: watch::Sender<u64>,
+    connected: Arc<watch::Sender<u64>>,
     denials: Denials,
 ) -> Result<async_nats::Client, ConnectError> {
-    let connected = Arc::new(connected);
     let mut options = ConnectOptions::new()
         .name(name.as_str())
         .connection_timeout(config.connect_timeout)

@@ -136,6 +136,12 @@ pub enum SendError {
         /// The agent.
         target: String,
     },
+    /// Refused before publishing: no instance of the target is alive, and the caller requires one.
+    #[error("no instance of `{target}` is online")]
+    NoInstance {
+        /// The agent.
+        target: String,
+    },
     /// The message is larger than the server takes.
     #[error("the message of {size} bytes is over the limit of {limit} bytes")]
     TooLarge {
@@ -211,6 +217,7 @@ impl SendError {
             Self::Transport { .. } | Self::NobodyListens { .. } => {
                 McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(message)
             }
+            Self::NoInstance { .. } => McpError::temporary(code::NO_INSTANCE).message(message),
             Self::PermissionDenied { subject } => McpError::permanent(code::PERMISSION_DENIED)
                 .message(message)
                 .detail("subject", subject.as_str()),

@@ -36,7 +36,7 @@ use crate::{
     error::ReceiveError,
     message::{McpError, Name, Raw, Token},
     outcome::Outcomes,
-    presence::{self, Presence},
+    presence::{self, ActionInfo, Presence},
     telemetry::{self, Health, Pulse},
     topology,
 };
@@ -58,6 +58,11 @@ use cancellations::Cancellations;
 pub trait CommandHandler: Send + Sync + 'static {
     /// The names of the actions, in the order in which people should read them.
     fn actions(&self) -> Vec<String>;
+
+    /// The same as the presence record is to show them: with their schemas, where these are known.
+    fn described(&self) -> Vec<ActionInfo> {
+        self.actions().into_iter().map(ActionInfo::named).collect()
+    }
 
     /// Whether there is an action of this name.
     fn knows(&self, action: &str) -> bool;
@@ -170,11 +175,21 @@ impl Worker {
             .await?;
         }
         let load = Arc::new(LoadMeter::new(config.capacity.max(1)));
+        let lifeline = client.lifeline().await;
+        let lifeline = lifeline.map_err(|reason| ReceiveError::Presence { reason })?;
         // The first record also tells the offset of the server's clock, by which deadlines are judged.
-        let presence =
-            Presence::announce(&client, &config, handler.actions(), Arc::clone(&load)).await?;
+        let presence = Presence::announce(
+            &client,
+            &config,
+            handler.described(),
+            Arc::clone(&load),
+            Arc::clone(&lifeline),
+        )
+        .await?;
         telemetry::watch_load(&config.agent, &load);
         let stop = CancellationToken::new();
+        let unless_started = stop.clone().drop_guard();
+        lifeline.follow(stop.clone());
         let heartbeat_interval = config.heartbeat_interval;
         let bulkheads = Bulkheads::of(&*handler);
         let shared = Arc::new_cyclic(|myself| Shared {
@@ -191,7 +206,7 @@ impl Worker {
             myself: Weak::clone(myself),
             abandon: CancellationToken::new(),
         });
-        let leases = Leases::keep(client, stop.clone());
+        let leases = Leases::keep(client, lifeline, stop.clone());
         let drain = CancellationToken::new();
         let (drain_tx, drain_requested) = mpsc::channel(1);
         let (idle_tx, idle) = watch::channel(false);
@@ -222,6 +237,7 @@ impl Worker {
         );
         tokio::spawn(watching);
         presence.ready();
+        unless_started.disarm();
         Ok(Self {
             shared,
             presence,
@@ -287,7 +303,7 @@ impl Worker {
     }
 
     /// The second half: the presence record goes, and everything published leaves for the server.
-    pub async fn leave(self) {
+    pub async fn leave(mut self) {
         self.presence.leave().await;
         self.stop.cancel();
         self.shared.client.flush().await;

@@ -1,6 +1,6 @@
 //! The send path: the only place where the order of the steps of a send exists.
 //!
-//! retry -> [ expect the reply -> publish -> await acknowledgement and reply ]
+//! retry -> [ is anyone there, where that is required -> expect the reply -> publish -> await acknowledgement and reply ]
 //!
 //! One attempt is in `send/attempt.rs`.
 
@@ -47,6 +47,7 @@ pub struct SendCommand<R> {
     retry: RetryConfig,
     attempt_timeout: Option<Duration>,
     cancel_on_drop: bool,
+    require_online: bool,
     fallback: Option<Fallback<R>>,
     result: PhantomData<fn() -> R>,
 }
@@ -80,6 +81,7 @@ impl<R> SendCommand<R> {
             },
             attempt_timeout: None,
             cancel_on_drop: false,
+            require_online: false,
             fallback: None,
             result: PhantomData,
         }
@@ -169,6 +171,14 @@ impl<R> SendCommand<R> {
     /// Cancels the command when this future is dropped, or given up, before the reply is here.
     pub fn cancel_on_drop(mut self) -> Self {
         self.cancel_on_drop = true;
+        self
+    }
+
+    /// Fails with `NO_INSTANCE`, before anything is published, when no instance of the target is alive (default: the command
+    /// waits for one in its queue). It costs one more round trip, and an instance that has died counts as alive until its
+    /// presence record expires, after about 15 s.
+    pub fn require_online(mut self) -> Self {
+        self.require_online = true;
         self
     }
 
@@ -281,7 +291,16 @@ impl<R> SendCommand<R> {
                 action: attempt.command.action.clone(),
                 priority,
             };
-            let outcome = match target.admit(sending, attempt_deadline).await {
+            // Before the policies: a target that is not there has neither failed nor been sent anything.
+            let online = match self.require_online {
+                true => attempt.require_online().await,
+                false => Ok(()),
+            };
+            let admitted = match online {
+                Ok(()) => target.admit(sending, attempt_deadline).await,
+                Err(error) => Err(error),
+            };
+            let outcome = match admitted {
                 Ok(pass) => {
                     let outcome = attempt.make(&expectation).await;
                     pass.record(&outcome);

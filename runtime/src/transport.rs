@@ -36,6 +36,10 @@ pub use answers::{ExpectedAnswer, expect_answer};
 pub use bucket::{Bucket, Entry, WriteError};
 pub use scan::scan;
 
+pub(crate) use scan::scan_with_headers;
+
+pub use crate::presence::{Found, InstanceChange, PresenceChange, read_presence, tell_offline};
+
 /// Publishes into a stream, again and again within the time given, until the server says that it is stored. The
 /// headers must make publishing again safe: by `Nats-Msg-Id`, or by an expected sequence.
 ///

@@ -28,6 +28,16 @@ pub fn mcpctl() -> &'static Path {
     PATH.get_or_init(|| build("mcpctl"))
 }
 
+/// The agents of the demo, built when first asked for.
+///
+/// # Panics
+/// When they do not build.
+#[must_use]
+pub fn video_studio() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("video-studio"))
+}
+
 /// Builds a program and returns where it lies, which cargo itself says.
 fn build(package: &str) -> PathBuf {
     let mut command = Command::new(env!("CARGO"));

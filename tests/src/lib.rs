@@ -9,7 +9,7 @@ mod overload;
 mod process;
 mod wait;
 
-pub use binary::{mcpctl, nats_server, workspace};
+pub use binary::{mcpctl, nats_server, video_studio, workspace};
 pub use otlp::{OtlpSink, SeenMetric, SeenSpan};
 pub use overload::{LaneReport, Overload, Report, Running};
 pub use process::{Finished, Process, run, run_in, spawn, spawn_probe, spawn_probe_with};

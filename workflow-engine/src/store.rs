@@ -81,6 +81,8 @@ impl Store {
 
     pub(crate) async fn read(&self, workflow_id: &str) -> Result<Option<Versioned>, StoreError> {
         let entry = self.of(workflow_id).records.read(workflow_id).await?;
+        // What an operator has deleted is not there.
+        let entry = entry.filter(|entry| !entry.value.is_empty());
         entry.map(|entry| versioned(&entry)).transpose()
     }
 
@@ -94,7 +96,14 @@ impl Store {
             description: error.to_string(),
         })?;
         let id = record.id.as_str();
-        self.of(id).records.write(id, revision, body).await
+        let records = &self.of(id).records;
+        match records.write(id, revision, body.clone()).await {
+            // Over the mark that a deletion has left.
+            Err(WriteError::Conflict(Some(entry))) if revision == 0 && entry.value.is_empty() => {
+                records.write(id, entry.revision, body).await
+            }
+            written => written,
+        }
     }
 
     /// The start task of a workflow, as long as it waits in its stream; `definition` may be unknown.

@@ -13,7 +13,10 @@ use mcp_runtime::{
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
@@ -44,8 +47,18 @@ pub use list::WorkflowFilter;
 #[derive(Debug, Clone)]
 pub struct Workflows {
     client: Client,
-    store: Arc<OnceCell<Store>>,
+    known: Arc<Known>,
 }
+
+/// What is asked of the server once for a connection, not once for each workflow.
+#[derive(Debug, Default)]
+struct Known {
+    shards: OnceCell<u16>,
+    definitions: Mutex<Option<(Instant, Vec<Arc<WorkflowShape>>)>>,
+}
+
+/// How long definitions are believed; one that is missing is asked for at once.
+const BELIEVED: Duration = Duration::from_secs(5);
 
 impl Workflows {
     /// Those that `client` can reach. Nothing is asked of the server yet.
@@ -53,7 +66,7 @@ impl Workflows {
     pub fn new(client: &Client) -> Self {
         Self {
             client: client.clone(),
-            store: Arc::default(),
+            known: client.shared(),
         }
     }
 
@@ -95,7 +108,7 @@ impl Workflows {
         &self,
         filter: &WorkflowFilter,
     ) -> Result<Vec<WorkflowRecord>, WorkflowError> {
-        list::list(&self.client, self.store().await?, filter).await
+        list::list(&self.client, &self.store().await?, filter).await
     }
 
     /// Moves a workflow on to a state, which the definition must allow.
@@ -149,7 +162,7 @@ impl Workflows {
         &self,
         id: &str,
     ) -> Result<Vec<WorkflowCheckpoint>, WorkflowError> {
-        list::checkpoints(&self.client, self.store().await?, &token(id)?).await
+        list::checkpoints(&self.client, &self.store().await?, &token(id)?).await
     }
 
     /// The definitions that engines have brought, by name and version.
@@ -160,23 +173,21 @@ impl Workflows {
         list::definitions(&self.client).await
     }
 
-    async fn store(&self) -> Result<&Store, WorkflowError> {
+    async fn store(&self) -> Result<Store, WorkflowError> {
         let namespace = self.client.namespace().as_str();
-        self.store
-            .get_or_try_init(|| async {
-                let shards = topology::workflow_shards(self.client.jetstream(), namespace).await;
-                let shards = shards.map_err(|error| WorkflowError::Transport {
-                    reason: error.to_string(),
-                })?;
-                Ok(Store::new(&self.client, shards))
+        let asking = || async {
+            let shards = topology::workflow_shards(self.client.jetstream(), namespace).await;
+            shards.map_err(|error| WorkflowError::Transport {
+                reason: error.to_string(),
             })
-            .await
+        };
+        let shards = *self.known.shards.get_or_try_init(asking).await?;
+        Ok(Store::new(&self.client, shards))
     }
 
     /// What a workflow is before anything has run.
     async fn beginning(&self, start: &Task) -> Result<WorkflowRecord, WorkflowError> {
         let shapes = self.versions(&start.definition).await?;
-        let shapes: Vec<_> = shapes.into_iter().map(Arc::new).collect();
         let now_ms = match start.created_at {
             0 => server_now_ms(&self.client),
             created_at => created_at,
@@ -197,13 +208,37 @@ impl Workflows {
         started(start, &shapes, origin.as_ref(), now_ms).map_err(WorkflowError::refused)
     }
 
-    /// The known versions of a definition.
-    async fn versions(&self, definition: &Name) -> Result<Vec<WorkflowShape>, WorkflowError> {
+    /// The known versions of a definition, the newest last.
+    async fn versions(&self, definition: &Name) -> Result<Vec<Arc<WorkflowShape>>, WorkflowError> {
+        let of = |all: &[Arc<WorkflowShape>]| -> Vec<Arc<WorkflowShape>> {
+            let versions = all.iter().filter(|shape| shape.name == *definition);
+            versions.cloned().collect()
+        };
+        let believed = match &*self.believed() {
+            Some((asked_at, all)) if asked_at.elapsed() < BELIEVED => of(all),
+            _ => Vec::new(),
+        };
+        if !believed.is_empty() {
+            return Ok(believed);
+        }
         let all = self.definitions().await?;
-        Ok(all
-            .into_iter()
-            .filter(|shape| shape.name == *definition)
-            .collect())
+        let all: Vec<Arc<WorkflowShape>> = all.into_iter().map(Arc::new).collect();
+        let versions = of(&all);
+        if versions.is_empty() {
+            let mut known: Vec<String> = all.iter().map(|shape| shape.name.to_string()).collect();
+            known.dedup();
+            return Err(WorkflowError::NoSuchDefinition {
+                name: definition.to_string(),
+                known,
+            });
+        }
+        *self.believed() = Some((Instant::now(), all));
+        Ok(versions)
+    }
+
+    fn believed(&self) -> MutexGuard<'_, Option<(Instant, Vec<Arc<WorkflowShape>>)>> {
+        let known = &self.known.definitions;
+        known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -87,6 +87,7 @@ impl CodeInfo {
 /// | `TIMEOUT` | TEMPORARY | no reply came in time; `details.queued` says whether the command is stored | check that the agent runs, wait longer, or submit the command and fetch its outcome |
 /// | `CIRCUIT_OPEN` | TEMPORARY | the target has kept failing, so this requester refuses before it publishes | wait for `retry_delay_ms`, and look at why the target fails |
 /// | `RATE_LIMITED` | TEMPORARY | more is sent than the target takes | send less often, or raise the target's limit |
+/// | `NO_INSTANCE` | TEMPORARY | no instance of the target is alive, and the caller requires one | start the agent, see `mcpctl agents`; or let the command wait in its queue |
 /// | `TRANSPORT_UNAVAILABLE` | TEMPORARY | the server cannot be reached, does not store, or nobody listens for the realtime command | check the server and its storage with `mcpctl doctor` |
 pub const CODES: &[CodeInfo] = &[
     CodeInfo::permanent(
@@ -208,6 +209,11 @@ pub const CODES: &[CodeInfo] = &[
         code::RATE_LIMITED,
         "more is sent than the target takes",
         "send less often, or raise the target's limit",
+    ),
+    CodeInfo::temporary(
+        code::NO_INSTANCE,
+        "no instance of the target is alive, and the caller requires one",
+        "start the agent, see `mcpctl agents`; or let the command wait in its queue",
     ),
     CodeInfo::temporary(
         code::TRANSPORT_UNAVAILABLE,

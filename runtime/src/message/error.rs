@@ -37,6 +37,8 @@ pub mod code {
     pub const CIRCUIT_OPEN: &str = "CIRCUIT_OPEN";
     /// Over the rate that the target can take.
     pub const RATE_LIMITED: &str = "RATE_LIMITED";
+    /// No instance of the target is alive, and the caller requires one.
+    pub const NO_INSTANCE: &str = "NO_INSTANCE";
     /// The server cannot be reached or does not store.
     pub const TRANSPORT_UNAVAILABLE: &str = "TRANSPORT_UNAVAILABLE";
     /// The server refused the subject; `details.subject`.

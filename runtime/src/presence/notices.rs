@@ -1,24 +1,31 @@
-//! Notices of instances that fell silent: who sees an expiry publishes it, and the stream's deduplication
-//! leaves one. So no leader is needed.
+//! Notices of instances that come and go. One that falls silent cannot say so: who sees its record expire publishes it, and the
+//! stream's deduplication leaves one, so no leader is needed. That it has come online an instance says itself.
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, Subscriber};
+use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::InstanceState;
+use super::{InstanceChange, InstanceState, PresenceChange, PresenceRecord, server_time_ms};
 
 use crate::{
     client::Client,
+    error::PublishError,
     events,
     message::{Event, Load, Name, Raw},
 };
 
 /// The event that tells of an instance that fell silent.
 const INSTANCE_OFFLINE: &str = "instance_offline";
+
+/// The event by which an instance says that it is there, or back.
+const INSTANCE_ONLINE: &str = "instance_online";
+
+/// An expiry that is older is not told: the stream recognises a second notice of the same within two minutes only.
+const OLDEST_NOTICE: Duration = Duration::from_secs(90);
 
 /// Of a presence record, what tells of the load.
 #[derive(Deserialize)]
@@ -83,38 +90,71 @@ fn heed_load(client: &Client, change: &Message) {
     });
 }
 
-async fn tell(client: &Client, change: &Message) {
-    let Some((agent, instance, revision)) = expiry(change) else {
+async fn tell(client: &Client, message: &Message) {
+    let written = server_time_ms(message.headers.as_ref());
+    if written.is_some_and(|written| client.clock().age(written) > OLDEST_NOTICE) {
+        return;
+    }
+    if let Some(change) = PresenceChange::read(message) {
+        tell_offline(client, &change).await;
+    }
+}
+
+/// Publishes that an instance fell silent, if that is what the change is. Whoever else has seen it publishes the same, and
+/// the stream keeps one.
+pub async fn tell_offline(client: &Client, change: &PresenceChange) {
+    let InstanceChange::Silent = change.change else {
         return;
     };
-    let Ok(name) = Name::new(INSTANCE_OFFLINE) else {
-        return;
-    };
-    let Ok(data) = Raw::encode(&Offline { instance, revision }) else {
-        return;
-    };
+    let (agent, instance, revision) = (&change.agent, &change.instance, change.revision);
     let message_id = format!("offline.{agent}.{instance}.{revision}");
-    let event = Event::new(agent.clone(), name, data);
-    match events::publish_as(client, &event, &message_id).await {
+    let data = Offline { instance, revision };
+    match publish(client, agent, INSTANCE_OFFLINE, &message_id, &data).await {
         Ok(()) => tracing::info!(%agent, instance, "an instance fell silent"),
         Err(error) => tracing::warn!(%error, "the notice of a silent instance was not stored"),
     }
 }
 
-/// Agent, instance and the marker's revision, when the change is an expiry.
-fn expiry(change: &Message) -> Option<(Name, &str, u64)> {
-    let header = |name: &str| {
-        change
-            .headers
-            .as_ref()
-            .and_then(|headers: &HeaderMap| headers.get(name))
-    };
-    if header("Nats-Marker-Reason")?.as_str() != "MaxAge" {
-        return None;
+/// What an instance says when it has come online.
+#[derive(Debug, Serialize)]
+pub(super) struct Online {
+    #[serde(skip)]
+    agent: String,
+    instance: String,
+    revision: u64,
+    version: String,
+}
+
+impl Online {
+    pub(super) fn of(record: &PresenceRecord, revision: u64) -> Self {
+        Self {
+            agent: record.agent.clone(),
+            instance: record.instance.clone(),
+            revision,
+            version: record.version.clone(),
+        }
     }
-    let revision = header("Nats-Sequence")?.as_str().parse().ok()?;
-    let mut tokens = change.subject.rsplit('.');
-    let instance = tokens.next()?;
-    let agent = Name::new(tokens.next()?).ok()?;
-    Some((agent, instance, revision))
+}
+
+/// Publishes that this instance is online. A notice and no more: one that cannot be stored is logged.
+pub(super) async fn tell_online(client: Client, notice: Online) {
+    let message_id = format!("online.{}.{}.{}", notice.agent, notice.instance, notice.revision);
+    let told = publish(&client, &notice.agent, INSTANCE_ONLINE, &message_id, &notice);
+    if let Err(error) = told.await {
+        tracing::debug!(%error, "the notice of being online was not stored");
+    }
+}
+
+async fn publish(
+    client: &Client,
+    agent: &str,
+    event: &str,
+    message_id: &str,
+    data: &impl Serialize,
+) -> Result<(), PublishError> {
+    let invalid = |reason: String| PublishError::Invalid { reason };
+    let agent = Name::new(agent).map_err(|error| invalid(error.to_string()))?;
+    let event = Name::new(event).map_err(|error| invalid(error.to_string()))?;
+    let data = Raw::encode(data).map_err(|error| invalid(error.to_string()))?;
+    events::publish_as(client, &Event::new(agent, event, data), message_id).await
 }

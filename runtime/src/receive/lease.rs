@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::{client::Client, telemetry};
+use crate::{client::Client, presence::Lifeline, telemetry};
 
 /// How long the server waits for a sign of life before it delivers a message again.
 pub(crate) const ACK_WAIT: Duration = Duration::from_secs(10);
@@ -30,10 +30,11 @@ const ACK: Bytes = Bytes::from_static(b"+ACK");
 const TERM: Bytes = Bytes::from_static(b"+TERM");
 const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 
-/// The leases that this process holds; one task renews them all.
+/// The leases that this process holds; one task renews them all, over the lifeline: handlers cannot hold it up.
 #[derive(Clone)]
 pub(crate) struct Leases {
     client: Client,
+    lifeline: Arc<Lifeline>,
     held: Arc<Mutex<HashMap<u64, Held>>>,
     next_id: Arc<AtomicU64>,
 }
@@ -54,14 +55,15 @@ pub struct Lease {
 
 impl Leases {
     /// Starts the task that renews; it ends when `stop` is cancelled.
-    pub(crate) fn keep(client: Client, stop: CancellationToken) -> Self {
+    pub(crate) fn keep(client: Client, lifeline: Arc<Lifeline>, stop: CancellationToken) -> Self {
         let leases = Self {
             client,
+            lifeline: Arc::clone(&lifeline),
             held: Arc::default(),
             next_id: Arc::default(),
         };
         let keeper = leases.clone();
-        tokio::spawn(async move {
+        lifeline.spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -92,22 +94,24 @@ impl Leases {
     async fn renew(&self) {
         let now = Instant::now();
         // While the connection is down nothing goes out, whatever the publish says.
-        let connected = self.client.is_connected();
-        for ack_subject in self.due(now, connected) {
-            if let Err(error) = self.client.nats().publish(ack_subject, IN_PROGRESS).await {
+        let connected = self.lifeline.is_connected();
+        // Whoever hangs for good is not to keep work from the others.
+        let renews = connected && !self.lifeline.is_hung();
+        for ack_subject in self.due(now, renews) {
+            if let Err(error) = self.lifeline.nats().publish(ack_subject, IN_PROGRESS).await {
                 tracing::debug!(%error, "an in-progress acknowledgement was not sent");
             }
         }
     }
 
     /// Marks what is lost, and what is about to be renewed.
-    fn due(&self, now: Instant, connected: bool) -> Vec<Subject> {
+    fn due(&self, now: Instant, renews: bool) -> Vec<Subject> {
         let mut due = Vec::new();
         for held in self.table().values_mut() {
             let age = now.duration_since(held.renewed_at);
             if age >= ACK_WAIT {
                 held.lost.cancel();
-            } else if age >= RENEW_EVERY && connected && !held.lost.is_cancelled() {
+            } else if age >= RENEW_EVERY && renews && !held.lost.is_cancelled() {
                 held.renewed_at = now;
                 due.push(held.ack_subject.clone());
             }

@@ -13,6 +13,7 @@ use crate::{
     error::SendError,
     message::{Command, DecodeError, Format, Progress, Reply},
     payload::{self, PayloadError},
+    presence,
     replies::{Answer, Expected},
     store::{self, Outgoing, StoreError},
     telemetry::Publishing,
@@ -42,6 +43,21 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
+    /// Fails when nobody is there to take the command.
+    pub(super) async fn require_online(&self) -> Result<(), SendError> {
+        let looking = presence::is_anyone_alive(self.client, &self.command.target);
+        match timeout_at(self.deadline, looking).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(SendError::NoInstance {
+                target: self.command.target.to_string(),
+            }),
+            Ok(Err(error)) => Err(SendError::Transport {
+                reason: error.to_string(),
+            }),
+            Err(_) => Err(self.timed_out(false)),
+        }
+    }
+
     pub(super) async fn make(self, expectation: &Expectation) -> Result<Reply, SendError> {
         let namespace = self.client.namespace();
         self.command.reply_to =

@@ -38,7 +38,8 @@ impl Pulse {
         self.beaten_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    fn silent_for(&self) -> Duration {
+    /// How long ago that was.
+    pub(crate) fn silent_for(&self) -> Duration {
         let beaten_ms = self.beaten_ms.load(Ordering::Relaxed);
         Duration::from_millis(self.now_ms().saturating_sub(beaten_ms))
     }

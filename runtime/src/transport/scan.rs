@@ -29,14 +29,28 @@ pub async fn scan(
     filter: &str,
     mut take: impl FnMut(&str, &[u8]),
 ) -> Result<(), StoreError> {
+    scan_with_headers(client, bucket, filter, |key, headers, body| {
+        if headers.get("KV-Operation").is_none() {
+            take(key, body);
+        }
+    })
+    .await
+}
+
+/// As [`scan`], with the headers and with the markers of deleted keys.
+pub(crate) async fn scan_with_headers(
+    client: &Client,
+    bucket: &str,
+    filter: &str,
+    mut take: impl FnMut(&str, &HeaderMap, &[u8]),
+) -> Result<(), StoreError> {
     let prefix = format!("$KV.{bucket}.");
     let mut next = 1;
     loop {
         let request = json!({ "batch": BATCH, "seq": next, "next_by_subj": format!("{prefix}{filter}") });
         let last = batch(client, bucket, request.to_string(), |subject, headers, body| {
-            let deleted = headers.get("KV-Operation").is_some();
-            if let Some(key) = subject.strip_prefix(&prefix).filter(|_| !deleted) {
-                take(key, body);
+            if let Some(key) = subject.strip_prefix(&prefix) {
+                take(key, headers, body);
             }
         });
         match last.await? {

@@ -54,5 +54,8 @@ where
     let rate = took.len() as f64 / window.as_secs_f64();
     took.sort_unstable();
     let p50 = took.get(took.len() / 2).copied().unwrap_or_default();
-    Ok(Measured { rate, p50_us: p50.as_secs_f64() * 1e6 })
+    Ok(Measured {
+        rate,
+        p50_us: p50.as_secs_f64() * 1e6,
+    })
 }

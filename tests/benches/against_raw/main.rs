@@ -34,7 +34,12 @@ async fn main() -> Result<(), Failed> {
     let rows = rounds.into_rows();
     table::print(&rows);
     if let Some(path) = table::write_json(&rows)? {
-        println!("\n{} rows in {:.0?}, also in {}", rows.len(), began.elapsed(), path.display());
+        println!(
+            "\n{} rows in {:.0?}, also in {}",
+            rows.len(),
+            began.elapsed(),
+            path.display()
+        );
     }
     Ok(())
 }

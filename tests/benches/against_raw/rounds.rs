@@ -16,7 +16,10 @@ pub(crate) struct Rounds {
 
 impl Rounds {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, rows: Vec::new() }
+        Self {
+            settings,
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -37,8 +40,12 @@ impl Rounds {
         }
         let window = self.settings.window;
         let failed = |side: &str, error: Failed| Failed::from(format!("{name}, {side}: {error}"));
-        ours(window / 4).await.map_err(|error| failed("ours", error))?;
-        raw(window / 4).await.map_err(|error| failed("raw", error))?;
+        ours(window / 4)
+            .await
+            .map_err(|error| failed("ours", error))?;
+        raw(window / 4)
+            .await
+            .map_err(|error| failed("raw", error))?;
         let mut pairs = Vec::new();
         for round in 0..self.settings.rounds {
             let pair = if round % 2 == 0 {

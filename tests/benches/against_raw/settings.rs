@@ -26,7 +26,8 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn from_environment() -> Self {
-        let is_set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+        let is_set =
+            |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
         let scale = match (is_set("QUICK"), is_set("FULL")) {
             (true, _) => Scale::Quick,
             (false, true) => Scale::Full,
@@ -50,14 +51,24 @@ impl Settings {
 
     /// Whether the row is to be measured: all are, unless some were named.
     pub(crate) fn wants(&self, row: &str) -> bool {
-        self.wanted.is_empty() || self.wanted.iter().any(|word| row.contains(word.as_str()))
+        self.wanted.is_empty() || self.wanted.iter().any(|words| row.contains(words.as_str()))
+    }
+
+    /// Whether some row of a group may be: its server is not started in vain.
+    pub(crate) fn wants_some(&self, group: &str) -> bool {
+        let of_group = |words: &String| words.contains(group) || group.contains(words.as_str());
+        self.wanted.is_empty() || self.wanted.iter().any(of_group)
     }
 }
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let profile = if cfg!(debug_assertions) { "DEBUG BUILD: the figures mean nothing" } else { "release build" };
+        let profile = if cfg!(debug_assertions) {
+            "DEBUG BUILD: the figures mean nothing"
+        } else {
+            "release build"
+        };
         write!(
             f,
             "ours against raw async-nats, {:?}: {} rounds of {:?} each; {cores} cores for server, clients and workers; {profile}",
@@ -65,7 +76,11 @@ impl fmt::Display for Settings {
         )?;
         // Others that work on the machine spoil figures; who reads them must be able to see that.
         match std::fs::read_to_string("/proc/loadavg") {
-            Ok(load) => write!(f, "; load before: {}", load.split(' ').next().unwrap_or_default()),
+            Ok(load) => write!(
+                f,
+                "; load before: {}",
+                load.split(' ').next().unwrap_or_default()
+            ),
             Err(_) => Ok(()),
         }
     }

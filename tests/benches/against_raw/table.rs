@@ -40,7 +40,9 @@ impl Row {
         let ratio = median(ratios.clone());
         let (least, most) = ratios
             .iter()
-            .fold((f64::MAX, 0.0_f64), |(least, most), ratio| (least.min(*ratio), most.max(*ratio)));
+            .fold((f64::MAX, 0.0_f64), |(least, most), ratio| {
+                (least.min(*ratio), most.max(*ratio))
+            });
         Self {
             row: row.to_owned(),
             ours: median(pairs.iter().map(|pair| pair.0).collect()),
@@ -61,14 +63,22 @@ impl fmt::Display for Row {
         write!(
             f,
             "{:<58} {:>8.0} {:>8.0} {:<6} {:>6.2} {:>5.0} %",
-            self.row, self.ours, self.raw, unit, self.ratio, self.spread * 100.0
+            self.row,
+            self.ours,
+            self.raw,
+            unit,
+            self.ratio,
+            self.spread * 100.0
         )
     }
 }
 
 /// Prints all rows, aligned.
 pub(crate) fn print(rows: &[Row]) {
-    println!("\n{:<58} {:>8} {:>8} {:<6} {:>6} {:>7}", "row", "ours", "raw", "unit", "ratio", "spread");
+    println!(
+        "\n{:<58} {:>8} {:>8} {:<6} {:>6} {:>7}",
+        "row", "ours", "raw", "unit", "ratio", "spread"
+    );
     for row in rows {
         println!("{row}");
     }

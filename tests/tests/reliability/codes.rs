@@ -56,11 +56,12 @@ const PROVOKED: [(&str, &str); 14] = [
     ),
 ];
 
-/// Not provoked here: `protection.rs` provokes the first, `denied.rs` the other two.
-const ELSEWHERE: [&str; 3] = [
+/// Not provoked here: `protection` provokes the first, `denied.rs` the next two, `presence` the last.
+const ELSEWHERE: [&str; 4] = [
     code::CIRCUIT_OPEN,
     code::RATE_LIMITED,
     code::PERMISSION_DENIED,
+    code::NO_INSTANCE,
 ];
 
 /// Not in the page's table: every handler's `?` makes it.

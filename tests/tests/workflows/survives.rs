@@ -1,7 +1,7 @@
 //! Many workflows while engines and the server are killed: each goes down the line once.
 
 use std::{
-    future::Future,
+    future::{Future, IntoFuture},
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -128,8 +128,11 @@ type Asked = Pin<Box<dyn Future<Output = Result<(), WorkflowError>> + Send>>;
 
 fn create(workflows: Workflows, id: String, approved: bool) -> Asked {
     Box::pin(async move {
-        let created = workflows.create_workflow("probe_pipeline", None, json!({"sleep_ms": 20}));
-        created.id(&id).await?;
+        let create = || {
+            let data = json!({"sleep_ms": 20});
+            workflows.create_workflow("probe_pipeline", None, &data).id(&id).into_future()
+        };
+        patiently(create).await?;
         match approved {
             true => approve(workflows, id).await,
             false => Ok(()),
@@ -138,12 +141,29 @@ fn create(workflows: Workflows, id: String, approved: bool) -> Asked {
 }
 
 async fn approve(workflows: Workflows, id: String) -> Result<(), WorkflowError> {
-    let signal = workflows.signal_workflow(&id, "approve", json!({}));
-    match signal.timeout(Duration::from_secs(30)).await {
+    let signal = || {
+        let signal = workflows.signal_workflow(&id, "approve", json!({}));
+        signal.timeout(Duration::from_secs(30)).into_future()
+    };
+    match patiently(signal).await {
         // The answer is not stored: it may have been lost with the server. The signal is.
         Ok(_) | Err(WorkflowError::NoAnswer { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// A server that is away is asked again: nothing but storing is repeated by the client itself.
+async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, WorkflowError>
+where
+    F: Future<Output = Result<T, WorkflowError>>,
+{
+    for _ in 0..10 {
+        match ask().await {
+            Err(WorkflowError::Transport { .. }) => {}
+            outcome => return outcome,
+        }
+    }
+    ask().await
 }
 
 async fn all_of(asked: Vec<Asked>) -> Result<(), WorkflowError> {
@@ -155,8 +175,10 @@ async fn all_of(asked: Vec<Asked>) -> Result<(), WorkflowError> {
 }
 
 async fn until_all_ended(scene: &Scene, wanted: usize) -> TestResult {
+    let all = &WorkflowFilter::default();
     loop {
-        let all = scene.workflows.list_workflows(&WorkflowFilter::default()).await?;
+        let list = || Box::pin(scene.workflows.list_workflows(all));
+        let all = patiently(list).await?;
         let ended = all.iter().filter(|record| record.status.is_ended()).count();
         if ended == wanted {
             let failed = all.iter().find(|record| record.status != WorkflowStatus::Completed);

@@ -127,7 +127,8 @@ fn share(first: u64, of: u64, all: u64) -> Seen {
         match catch_unwind(AssertUnwindSafe(|| simulate(seed, false))) {
             Ok(one) => seen.add(&one),
             Err(panic) => {
-                eprintln!("replay it with MCP_SIMULATION_SEED={seed}");
+                let text = format!("replay it with MCP_SIMULATION_SEED={seed}\n");
+                eprint!("{text}");
                 std::panic::resume_unwind(panic)
             }
         }

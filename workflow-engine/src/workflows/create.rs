@@ -127,7 +127,8 @@ impl IntoFuture for CreateWorkflow {
 impl Workflows {
     async fn start(&self, task: Task) -> Result<WorkflowRecord, WorkflowError> {
         let store = self.store().await?;
-        let beginning = self.known_beginning(&task).await?;
+        // Mistakes are found here rather than among the dead letters.
+        let beginning = self.beginning(&task).await?;
         let body = task.encode().map_err(|error| WorkflowError::Invalid {
             reason: error.to_string(),
         })?;
@@ -153,19 +154,5 @@ impl Workflows {
             Some(record) => Ok(record),
             None => Ok(beginning),
         }
-    }
-
-    /// What the workflow will begin as; mistakes are found here rather than among the dead letters.
-    async fn known_beginning(&self, task: &Task) -> Result<WorkflowRecord, WorkflowError> {
-        let all = self.definitions().await?;
-        if !all.iter().any(|shape| shape.name == task.definition) {
-            let mut known: Vec<String> = all.iter().map(|shape| shape.name.to_string()).collect();
-            known.dedup();
-            return Err(WorkflowError::NoSuchDefinition {
-                name: task.definition.to_string(),
-                known,
-            });
-        }
-        self.beginning(task).await
     }
 }

@@ -55,9 +55,15 @@ impl Worker {
             max_ack_pending: 10_000,
             ..pull::Config::default()
         };
-        let consumer = stream.get_or_create_consumer("raw_worker", consumer).await?;
+        let consumer = stream
+            .get_or_create_consumer("raw_worker", consumer)
+            .await?;
         // Of 64 to 1,000 this batch was the fastest of all.
-        let mut messages = consumer.stream().max_messages_per_batch(1_000).messages().await?;
+        let mut messages = consumer
+            .stream()
+            .max_messages_per_batch(1_000)
+            .messages()
+            .await?;
         let mut requests = client.subscribe(CORE).await?;
         let core = client.clone();
         let durable = async move {
@@ -65,7 +71,9 @@ impl Worker {
                 let message = message?;
                 let headers = message.headers.as_ref().ok_or("no headers")?;
                 let reply_to = headers.get(REPLY_TO).ok_or("no reply subject")?;
-                client.publish(reply_to.as_str().to_owned(), message.payload.clone()).await?;
+                client
+                    .publish(reply_to.as_str().to_owned(), message.payload.clone())
+                    .await?;
                 message.ack().await?;
             }
             Ok(())
@@ -78,7 +86,9 @@ impl Worker {
             }
             Ok(())
         };
-        Ok(Self { tasks: [tokio::spawn(durable), tokio::spawn(realtime)] })
+        Ok(Self {
+            tasks: [tokio::spawn(durable), tokio::spawn(realtime)],
+        })
     }
 }
 
@@ -110,7 +120,11 @@ impl Caller {
         // Ends with the connection.
         tokio::spawn(async move {
             while let Some(reply) = replies.next().await {
-                let number = reply.subject.rsplit('.').next().and_then(|text| text.parse().ok());
+                let number = reply
+                    .subject
+                    .rsplit('.')
+                    .next()
+                    .and_then(|text| text.parse().ok());
                 let caller = number.and_then(|number: u64| lock(&callers).remove(&number));
                 caller.into_iter().for_each(|caller| drop(caller.send(())));
             }
@@ -131,7 +145,10 @@ impl Caller {
         lock(&self.waiting).insert(number, replied);
         let mut headers = self.headers(number);
         headers.insert(REPLY_TO, format!("{}.{number}", self.inbox));
-        self.jetstream.publish_with_headers(SUBJECT, headers, body).await?.await?;
+        self.jetstream
+            .publish_with_headers(SUBJECT, headers, body)
+            .await?
+            .await?;
         tokio::time::timeout(TIMEOUT, reply).await??;
         Ok(())
     }
@@ -146,7 +163,10 @@ impl Caller {
     pub(crate) async fn store(&self, subject: &'static str, body: Bytes) -> Result<(), Failed> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let headers = self.headers(number);
-        self.jetstream.publish_with_headers(subject, headers, body).await?.await?;
+        self.jetstream
+            .publish_with_headers(subject, headers, body)
+            .await?
+            .await?;
         Ok(())
     }
 

@@ -38,7 +38,9 @@ pub(crate) async fn publish(
     });
     let began = Instant::now();
     while let Some((subject, headers, body)) = next() {
-        let acknowledgement = jetstream.publish_with_headers(subject, headers, body).await?;
+        let acknowledgement = jetstream
+            .publish_with_headers(subject, headers, body)
+            .await?;
         if sent.send(acknowledgement).await.is_err() {
             break;
         }
@@ -58,7 +60,11 @@ pub(crate) async fn consume(jetstream: &Context, stream: &str, total: u64) -> Re
         ..pull::Config::default()
     };
     let consumer = stream.create_consumer(config).await?;
-    let mut messages = consumer.stream().max_messages_per_batch(1_000).messages().await?;
+    let mut messages = consumer
+        .stream()
+        .max_messages_per_batch(1_000)
+        .messages()
+        .await?;
     let flow = Flow::of(total);
     for _ in 0..total {
         let message = messages.next().await.ok_or("the consumer ended")??;

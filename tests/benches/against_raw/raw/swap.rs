@@ -35,11 +35,19 @@ impl Buckets {
             };
             stores.push(jetstream.create_key_value(config).await?);
         }
-        Ok(Self { stores: stores.into(), next: Arc::default() })
+        Ok(Self {
+            stores: stores.into(),
+            next: Arc::default(),
+        })
     }
 
     /// Writes a second, of bodies of this size, with so many keys worked on at once.
-    pub(crate) async fn rate(&self, parallel: usize, size: usize, window: Duration) -> Result<f64, Failed> {
+    pub(crate) async fn rate(
+        &self,
+        parallel: usize,
+        size: usize,
+        window: Duration,
+    ) -> Result<f64, Failed> {
         let body = Bytes::from(vec![b'x'; size]);
         let this = self.clone();
         let keys = move || {

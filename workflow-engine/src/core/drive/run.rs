@@ -174,7 +174,8 @@ impl Drive {
             // It was our own write that came first; only its answer was lost.
             return self.written(found.revision);
         }
-        if let Some(known) = self.record().filter(|known| known.epoch == 0) {
+        let unclaimed = (found.record.driver.as_ref()).is_some_and(|driver| driver.delivery == 0);
+        if let Some(known) = self.record().filter(|_| unclaimed && ran.is_some()) {
             // A start that names no version gets that of the engine which runs it, not of the one which wrote first.
             found.record.version.clone_from(&known.version);
         }
