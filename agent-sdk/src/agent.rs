@@ -73,6 +73,7 @@ impl<S: Send + Sync + 'static> Agent<S> {
                 names: Vec::new(),
                 handlers: HashMap::new(),
                 limits: HashMap::new(),
+                schemas: HashMap::new(),
             },
             subscriptions: Vec::new(),
             workflows: Vec::new(),
@@ -130,6 +131,48 @@ impl<S: Send + Sync + 'static> Agent<S> {
             self.mistakes.push(mistake);
         }
         self.on(action.name(), handler)
+    }
+
+    /// As [`Agent::on`], and tells the JSON Schemas of both types in the presence record, where `mcpctl agents NAME` shows
+    /// them. The types derive [`JsonSchema`](crate::JsonSchema); a schema over 8 KiB, or beyond 32 KiB together, is left out.
+    ///
+    /// ```
+    /// use mcp_agent_sdk::{Agent, Context, JsonSchema, McpError, schemars};
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Deserialize, JsonSchema)]
+    /// struct Draft { /// What it is to be about.
+    ///     topic: String }
+    ///
+    /// async fn draft(_ctx: Context, draft: Draft) -> Result<String, McpError> {
+    ///     Ok(format!("All about {}", draft.topic))
+    /// }
+    ///
+    /// let writer = Agent::new("writer").on_described("draft", draft);
+    /// ```
+    #[cfg(feature = "schemas")]
+    pub fn on_described<P, R, F>(mut self, action: &str, handler: F) -> Self
+    where
+        P: DeserializeOwned + schemars::JsonSchema + Send + 'static,
+        R: Serialize + schemars::JsonSchema + 'static,
+        F: HandlerFunction<S, P, R>,
+    {
+        let schemas = crate::schema::Schemas::of::<P, R>();
+        self.actions.schemas.insert(action.to_owned(), schemas);
+        self.on(action, handler)
+    }
+
+    /// As [`Agent::handle`] and [`Agent::on_described`].
+    #[cfg(feature = "schemas")]
+    pub fn handle_described<P, R, F>(mut self, action: Action<P, R>, handler: F) -> Self
+    where
+        P: DeserializeOwned + schemars::JsonSchema + Send + 'static,
+        R: Serialize + schemars::JsonSchema + 'static,
+        F: HandlerFunction<S, P, R>,
+    {
+        let schemas = crate::schema::Schemas::of::<P, R>();
+        self.actions.schemas.insert(action.name().to_owned(), schemas);
+        self.handle(action, handler)
     }
 
     /// Receives the events `event` of `agent` from now on, durably.

@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use mcp_runtime::Action;
 
+use crate::agents::Agents;
+
 /// What a handler sees of the command or event it handles. Cheap to clone.
 ///
 /// Commands and events that are sent through it stay in the same conversation and trace and name the
@@ -244,6 +246,12 @@ impl<S> Context<S> {
             .client
             .publish_event_in(&event, &self.inner.trace)
             .await
+    }
+
+    /// Which agents are there, read once or watched.
+    #[must_use]
+    pub fn agents(&self) -> Agents {
+        Agents::of(&self.inner.client)
     }
 
     pub(crate) fn trace(&self) -> &TraceContext {

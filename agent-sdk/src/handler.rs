@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
-use mcp_runtime::{CommandHandler, EventDelivery, EventHandler, Invocation, McpError, Raw, code};
+use mcp_runtime::{ActionInfo, CommandHandler, EventDelivery, EventHandler, Invocation, McpError, Raw, code};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{context::Context, event::Event};
+use crate::{context::Context, event::Event, schema::{self, Schemas}};
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type BoxHandler<S> = Box<dyn Fn(Context<S>, Raw) -> BoxFuture<Result<Raw, McpError>> + Send + Sync>;
@@ -111,11 +111,16 @@ pub(crate) struct Actions<S> {
     pub(crate) names: Vec<String>,
     pub(crate) handlers: HashMap<String, BoxHandler<S>>,
     pub(crate) limits: HashMap<String, u32>,
+    pub(crate) schemas: HashMap<String, Schemas>,
 }
 
 impl<S: Send + Sync + 'static> CommandHandler for Actions<S> {
     fn actions(&self) -> Vec<String> {
         self.names.clone()
+    }
+
+    fn described(&self) -> Vec<ActionInfo> {
+        schema::described(&self.names, &self.schemas)
     }
 
     fn knows(&self, action: &str) -> bool {

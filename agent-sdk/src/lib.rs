@@ -21,6 +21,7 @@
 //! - [`Action`] names an action and its types once for both sides.
 //! - [`TestBroker`] is a real, private server for a test; [`LocalServer`] one for a program.
 //! - [`Client`] sends commands from outside an agent.
+//! - [`Agents`] tells which agents are there, once or live.
 //! - [`Workflow`] is a job that spans agents, as a state machine that survives every crash; [`Workflows`] drives it:
 //!
 //! ```
@@ -42,12 +43,14 @@
 //! ```
 
 mod agent;
+mod agents;
 mod context;
 mod error;
 mod event;
 mod handler;
 mod host;
 mod logging;
+mod schema;
 mod server;
 mod telemetry;
 mod testing;
@@ -55,6 +58,7 @@ mod workflow;
 
 pub use mcp_runtime::Action;
 pub use agent::Agent;
+pub use agents::{AgentChange, Agents, AgentsView, Gone};
 pub use context::{Context, Idempotency};
 pub use error::Error;
 pub use event::{Event, Subscription};
@@ -67,7 +71,7 @@ pub use testing::TestBroker;
 
 pub use mcp_runtime::{
     Category, Client, Config, McpError, Name, Priority, Progress, Raw, Recovery, SendCommand,
-    SendError, Severity, SubmitCommand, Submitted, code, resilience::RetryConfig, topology::Start,
+    InstanceState, PresenceRecord, SendError, Severity, SubmitCommand, Submitted, code, resilience::RetryConfig, topology::Start,
 };
 
 pub use mcp_workflow_engine::{
@@ -75,6 +79,10 @@ pub use mcp_workflow_engine::{
     WorkflowCheckpoint, WorkflowContext, WorkflowError, WorkflowEvents, WorkflowFilter, WorkflowRecord, WorkflowShape,
     WorkflowState, WorkflowStatus, WorkflowTransitionResult, Workflows,
 };
+
+/// The JSON Schemas of types, for [`Agent::on_described`].
+#[cfg(feature = "schemas")]
+pub use schemars::{self, JsonSchema};
 
 /// The crate below, for what this one does not cover.
 pub use mcp_runtime as runtime;

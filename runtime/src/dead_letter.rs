@@ -84,6 +84,12 @@ impl DeadLetter {
         (token(), token())
     }
 
+    /// Gives the letter an id of the caller's making: what it is of was not delivered from a stream.
+    pub(crate) fn known_as(mut self, message_id: &str) -> Self {
+        self.outgoing.headers.insert("Nats-Msg-Id", message_id);
+        self
+    }
+
     pub(crate) async fn store(&self, client: &Client) -> Result<(), StoreError> {
         let publishing = Publishing::dead_letter(client, &self.outgoing.subject);
         publishing.sends(&self.outgoing);

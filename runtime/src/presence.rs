@@ -34,7 +34,7 @@ pub(crate) use lifeline::{Lifeline, Lifelines};
 pub(crate) use notices::watch;
 pub(crate) use read::{is_anyone_alive, others_alive};
 
-pub use change::{InstanceChange, PresenceChange};
+pub use change::{InstanceChange, Observed, PresenceChange, PresenceChanges};
 pub use notices::tell_offline;
 pub use read::{Found, read_presence};
 

@@ -62,6 +62,14 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether something else was stored meanwhile than what was expected.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if CONFLICTS.contains(code))
+    }
+}
+
 #[derive(Deserialize)]
 struct Acknowledgement {
     error: Option<Refusal>,

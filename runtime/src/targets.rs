@@ -121,7 +121,6 @@ impl Target {
             waited.is_ok(),
             asked.elapsed(),
         );
-        if priority == Priority::Critical || priority == Priority::High { measure_tmp(format_args!("L {} {} {} {:.1}", sending.source, priority, waited.is_ok(), asked.elapsed().as_secs_f64()*1e3)); }
         waited.map_err(|refusal| self.refused(refusal))?;
         Ok(Pass {
             target: self,
@@ -182,7 +181,6 @@ impl Pass<'_> {
         let now = now.into_std();
         permits.record(breaker_outcome(outcome), took, now);
         target.note_transitions(&sending.source, Some(&sending.action));
-        if sending.priority == Priority::Critical { measure_tmp(format_args!("R {} {} {:.1} {:?}", sending.source, sending.priority, took.as_secs_f64()*1e3, target.limiter.snapshot(now))); }
         if let Some(signal) = signal(outcome) {
             target.limiter.observe(sending.priority, signal, took, now);
             telemetry::limiter_rate(target.name.as_str(), || target.limiter.snapshot(now));
@@ -353,18 +351,5 @@ impl Targets {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Name, Arc<Target>>> {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-pub(crate) fn measure_tmp(line: std::fmt::Arguments<'_>) {
-    use std::io::Write;
-    static FILE: std::sync::OnceLock<Option<std::fs::File>> = std::sync::OnceLock::new();
-    let file = FILE.get_or_init(|| {
-        std::fs::metadata("/tmp/measure.on").ok()?;
-        std::fs::OpenOptions::new().append(true).create(true).open("/tmp/measure.txt").ok()
-    });
-    if let Some(mut file) = file.as_ref() {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_secs_f64()).unwrap_or(0.0);
-        let _ = file.write_all(format!("{now:.3} {line}\n").as_bytes());
     }
 }

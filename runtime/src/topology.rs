@@ -147,6 +147,15 @@ pub async fn workflow_shards(context: &Context, namespace: &str) -> Result<u16, 
     Ok(spec::shards(&found).unwrap_or(1).max(1))
 }
 
+/// Whether the namespace lies on several servers: then a direct read may be older than a write.
+///
+/// # Errors
+/// When the streams are not there or the server does not answer.
+pub async fn is_replicated(context: &Context, namespace: &str) -> Result<bool, TopologyError> {
+    let found = apply::existing(context, &format!("{namespace}_tasks_0")).await?;
+    Ok(found.num_replicas > 1)
+}
+
 /// Asks whether the server is new enough and has JetStream.
 ///
 /// # Errors

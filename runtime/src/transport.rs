@@ -38,7 +38,9 @@ pub use scan::scan;
 
 pub(crate) use scan::scan_with_headers;
 
-pub use crate::presence::{Found, InstanceChange, PresenceChange, read_presence, tell_offline};
+pub use crate::presence::{
+    Found, InstanceChange, Observed, PresenceChange, PresenceChanges, read_presence, tell_offline,
+};
 
 /// Publishes into a stream, again and again within the time given, until the server says that it is stored. The
 /// headers must make publishing again safe: by `Nats-Msg-Id`, or by an expected sequence.
@@ -144,6 +146,42 @@ async fn encoded(
     payload::check_in(client, &frame.id, body, headers)
         .await
         .map_err(|error| error.to_mcp_error())
+}
+
+/// Keeps a copy of a message that was acknowledged before it turned out that it cannot be handled. `message_id` must be
+/// derived from it: storing it twice then does no harm.
+///
+/// # Errors
+/// When the server does not store it.
+pub async fn bury_copy(
+    client: &Client,
+    subject: &str,
+    body: Bytes,
+    message_id: &str,
+    (agent, name): (&Name, &Name),
+    error: McpError,
+) -> Result<(), StoreError> {
+    let mut headers = HeaderMap::new();
+    headers.insert("Content-Type", Format::Msgpack.content_type());
+    let message = Message {
+        subject: subject.into(),
+        reply: None,
+        length: body.len(),
+        payload: body,
+        headers: Some(headers),
+        status: None,
+        description: None,
+    };
+    let autopsy = Autopsy {
+        reason: error.code.clone(),
+        attempts: 1,
+        errors: vec![error],
+    };
+    DeadLetter::of(&message, &DeliveryInfo::realtime(), &autopsy)
+        .under(client, agent, name.as_str())
+        .known_as(message_id)
+        .store(client)
+        .await
 }
 
 /// Keeps a message that cannot be handled among the dead letters, byte for byte, as `name` of `agent`.

@@ -7,9 +7,12 @@
 mod report;
 mod sender;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use mcp_agent_sdk::{Client, Config, SendError};
+use mcp_agent_sdk::{Client, Config, Priority, SendError};
 
 use crate::{Process, spawn_probe};
 
@@ -23,6 +26,13 @@ const AGENT: &str = "probe";
 
 /// How long one command keeps a handler.
 const WORK: Duration = Duration::from_millis(50);
+
+/// Who ask an idle agent at once, and how often each.
+const IDLE_CALLERS: u32 = 4;
+const IDLE_COMMANDS: u32 = 30;
+
+/// How long it is measured what one instance can do.
+const ATTAINED_IN: Duration = Duration::from_secs(2);
 
 /// What is offered and to whom.
 #[derive(Debug, Clone)]
@@ -80,13 +90,43 @@ impl Overload {
     /// When a command fails.
     pub async fn idle(&self, url: &str) -> Result<Duration, Failed> {
         let client = Client::connect(Config::new(url).name("idle")).await?;
-        let mut took = Vec::new();
-        for _ in 0..100 {
-            let began = Instant::now();
-            sender::send(&client, mcp_agent_sdk::Priority::Critical, self.realtime).await?;
-            took.push(began.elapsed());
-        }
+        // Few enough at once that each finds a handler free.
+        let callers = (0..IDLE_CALLERS.min(self.capacity)).map(|_| async {
+            let mut took = Vec::new();
+            for _ in 0..IDLE_COMMANDS {
+                let began = Instant::now();
+                sender::send(&client, Priority::Critical, self.realtime).await?;
+                took.push(began.elapsed());
+            }
+            Ok::<_, SendError>(took)
+        });
+        let took = futures_util::future::try_join_all(callers).await?;
+        let mut took: Vec<Duration> = took.into_iter().flatten().collect();
         Ok(report::percentile(&mut took, 0.99))
+    }
+
+    /// Measures how many commands a second one instance really does, timers and journeys included: twice as many as it
+    /// has handlers are under way at any time, so that none is ever idle.
+    ///
+    /// # Errors
+    /// When a command fails.
+    pub async fn attainable(&self, url: &str) -> Result<f64, Failed> {
+        let client = Client::connect(Config::new(url).name("steady")).await?;
+        let until = Instant::now() + ATTAINED_IN;
+        let callers = (0..2 * self.capacity).map(|_| async {
+            let mut done = 0_u32;
+            while Instant::now() < until {
+                sender::send(&client, Priority::Normal, false).await?;
+                // What ends later was not done in the time.
+                done += u32::from(Instant::now() < until);
+            }
+            Ok::<_, SendError>(done)
+        });
+        let done: u32 = futures_util::future::try_join_all(callers)
+            .await?
+            .into_iter()
+            .sum();
+        Ok(f64::from(done) / ATTAINED_IN.as_secs_f64())
     }
 
     /// Lets the senders begin.
@@ -107,17 +147,20 @@ impl Overload {
         })
     }
 
-    /// The whole scenario against one instance: idle first, then the overload.
+    /// The whole scenario against one instance: idle and well used first, then the overload.
     ///
     /// # Errors
     /// When a sender cannot connect, or nothing works even when idle.
     pub async fn run(&self, url: &str) -> Result<Report, Failed> {
         let _agent = self.instance(url).await;
         let idle_p99 = self.idle(url).await?;
+        let attainable = self.attainable(url).await?;
         let running = self.begin(url).await?;
         tokio::time::sleep(self.settle).await;
         let mut report = running.measure(self.measure).await;
         report.idle_critical_p99 = Some(idle_p99);
+        report.attainable = Some(attainable);
+        report.since_begin = running.codes();
         running.end().await;
         Ok(report)
     }
@@ -135,6 +178,16 @@ impl Running {
             .map(|sender| sender.between(from, until))
             .collect();
         Report::of(&sent, time)
+    }
+
+    /// How many commands ended with each error code since the beginning.
+    fn codes(&self) -> BTreeMap<String, u64> {
+        let sent: Vec<Vec<Sent>> = self
+            .senders
+            .iter()
+            .map(|sender| sender.between(self.began, Instant::now()))
+            .collect();
+        Report::of(&sent, self.began.elapsed()).codes
     }
 
     /// What got done in each second since the beginning.

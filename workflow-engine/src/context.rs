@@ -170,6 +170,14 @@ impl<S> WorkflowContext<S> {
     /// must be used once in a run.
     #[must_use]
     pub fn labelled(&self, label: &str) -> Self {
+        // Numbers and hooks have names of their own, which a label must not take.
+        let taken = label.bytes().all(|byte| byte.is_ascii_digit())
+            || label.starts_with("enter.")
+            || label.starts_with("exit.");
+        let label = match taken {
+            true => format!("label-{label}"),
+            false => label.to_owned(),
+        };
         Self {
             label: Some(label.into()),
             ..self.clone()

@@ -6,7 +6,7 @@
 use mcp_runtime::{McpError, Name};
 use serde::{Deserialize, Serialize};
 
-use crate::record::WorkflowStatus;
+use crate::{record::WorkflowStatus, task::Task};
 
 /// Effects of other tasks that a record carries on; the tasks that wrote them confirm them.
 pub(crate) const MAX_PENDING: usize = 64;
@@ -20,6 +20,14 @@ pub(crate) struct Effect {
     pub(crate) task: String,
     #[serde(flatten)]
     pub(crate) kind: EffectKind,
+}
+
+impl Effect {
+    /// The write that asked for it: every id begins with its epoch.
+    pub(crate) fn epoch(&self) -> u64 {
+        let epoch = self.id.split('.').next();
+        epoch.and_then(|epoch| epoch.parse().ok()).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +49,11 @@ pub(crate) enum EffectKind {
     /// Confirmed before the next write, too: that may make a checkpoint of the same name.
     DeleteCheckpoint {
         name: Name,
+    },
+    /// A task that came by the inbox was refused, and nobody waits for an answer: it becomes a dead letter.
+    Bury {
+        task: Box<Task>,
+        error: McpError,
     },
     /// The answer to a task that came by the inbox.
     Answer {

@@ -102,12 +102,15 @@ impl Definitions {
     }
 }
 
+/// Tasks other than starts that are held at once for each definition and shard. Far more than states run: most of them are
+/// done in a moment, and those must not queue behind the others.
+const CONTROL: usize = 2_048;
+
 /// How an engine works.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// Tasks that are driven at once, for each definition and shard, starts and the rest counted apart; at least 1
-    /// (default 256).
+    /// States of one definition that run at once, at least 1 (default 256).
     pub concurrency: u32,
 }
 
@@ -137,7 +140,8 @@ impl Engine {
         let client = worker.client();
         let (jetstream, namespace) = (client.jetstream(), client.namespace().as_str());
         let shards = topology::workflow_shards(jetstream, namespace).await?;
-        let store = Store::new(client, shards);
+        let replicated = topology::is_replicated(jetstream, namespace).await?;
+        let store = Store::new(client, shards).replicated(replicated);
         for name in definitions.families.keys() {
             for shard in 0..shards {
                 if client.may_create() {
@@ -147,12 +151,14 @@ impl Engine {
         }
         publish_definitions(client, &definitions).await?;
         let abandon = CancellationToken::new();
-        let home = Arc::new(Home::new(worker, store, definitions.families, abandon.clone()));
-        let concurrency = config.concurrency.max(1) as usize;
+        let places = config.concurrency.max(1) as usize;
+        let families = definitions.families;
+        let home = Home::new(worker, store, families, abandon.clone(), places);
+        let home = Arc::new(home);
         let mut pulling = Vec::new();
         for (name, family) in home.families() {
             for shard in 0..shards {
-                for kind in ["start", "control"] {
+                for (kind, concurrency) in [("start", places), ("control", CONTROL)] {
                     let stream = client.namespace().tasks_stream(shard);
                     let consumer = format!("{name}_{kind}");
                     let (home, family) = (Arc::clone(&home), Arc::clone(family));

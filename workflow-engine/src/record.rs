@@ -214,6 +214,13 @@ impl WorkflowRecord {
         self.data.decode()
     }
 
+    /// Whether nothing happens any more by itself. A stop shows in the status while the last state still runs: then not
+    /// yet.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.status.is_ended() && self.driver.is_none()
+    }
+
     /// The signals that a waiting workflow waits for.
     pub fn waits_for(&self) -> impl Iterator<Item = &str> {
         let waiting = self.wait.iter().flat_map(|wait| &wait.signals);

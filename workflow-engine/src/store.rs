@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Store {
     client: Client,
     shards: Vec<Shard>,
+    /// A read may come from a replica that lags behind.
+    replicated: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -41,7 +43,12 @@ impl Store {
         Self {
             client: client.clone(),
             shards: shards.collect(),
+            replicated: false,
         }
+    }
+
+    pub(crate) fn replicated(self, replicated: bool) -> Self {
+        Self { replicated, ..self }
     }
 
     pub(crate) fn shards(&self) -> u16 {
@@ -77,6 +84,20 @@ impl Store {
         let (namespace, shard) = (self.client.namespace(), self.shard(workflow_id));
         let schedule = format!("{namespace}.timer.{definition}.{shard}.{workflow_id}");
         (schedule, self.subject("wf", definition, "control", workflow_id))
+    }
+
+    /// As [`Store::read`], but never old: what an engine decides by, also when it decides to do nothing.
+    pub(crate) async fn read_fresh(
+        &self,
+        workflow_id: &str,
+    ) -> Result<Option<Versioned>, StoreError> {
+        if !self.replicated {
+            return self.read(workflow_id).await;
+        }
+        let records = &self.of(workflow_id).records;
+        let entry = records.read_from_leader(workflow_id).await?;
+        let entry = entry.filter(|entry| !entry.value.is_empty());
+        entry.map(|entry| versioned(&entry)).transpose()
     }
 
     pub(crate) async fn read(&self, workflow_id: &str) -> Result<Option<Versioned>, StoreError> {
@@ -171,13 +192,22 @@ impl Store {
         Ok(size)
     }
 
+    /// Deletes the checkpoints of a name that are older than `epoch`: a deletion that comes late, of an engine that was
+    /// replaced, leaves what was made since.
     pub(crate) async fn delete_checkpoint(
         &self,
         workflow_id: &str,
         name: &Name,
+        epoch: u64,
     ) -> Result<(), StoreError> {
+        let latest = self.checkpoint(workflow_id, name).await?;
+        if latest.is_none_or(|latest| latest.epoch > epoch) {
+            return Ok(());
+        }
         let bucket = &self.of(workflow_id).checkpoints;
-        bucket.purge(&format!("{workflow_id}.{name}")).await
+        let message_id = format!("{workflow_id}.{epoch}.delete.{name}");
+        let key = format!("{workflow_id}.{name}");
+        bucket.purge(&key, &message_id).await
     }
 }
 

@@ -57,6 +57,10 @@ struct Known {
     definitions: Mutex<Option<(Instant, Vec<Arc<WorkflowShape>>)>>,
 }
 
+/// How long a workflow is looked for on a server that does not answer, and the pause between two looks.
+const READ_TIME: Duration = Duration::from_secs(20);
+const READ_PAUSE: Duration = Duration::from_millis(200);
+
 /// How long definitions are believed; one that is missing is asked for at once.
 const BELIEVED: Duration = Duration::from_secs(5);
 
@@ -88,6 +92,19 @@ impl Workflows {
     /// # Errors
     /// When the id is not valid or the server cannot be reached.
     pub async fn get_workflow(&self, id: &str) -> Result<Option<WorkflowRecord>, WorkflowError> {
+        let begun_at = Instant::now();
+        loop {
+            match self.look(id).await {
+                // A server that restarts is back in a moment.
+                Err(WorkflowError::Transport { .. }) if begun_at.elapsed() < READ_TIME => {
+                    tokio::time::sleep(READ_PAUSE).await;
+                }
+                looked => return looked,
+            }
+        }
+    }
+
+    async fn look(&self, id: &str) -> Result<Option<WorkflowRecord>, WorkflowError> {
         let id = token(id)?;
         let store = self.store().await?;
         if let Some(found) = store.read(id.as_str()).await? {
@@ -98,6 +115,26 @@ impl Workflows {
             return Ok(Some(self.beginning(&start).await?));
         }
         Ok(store.read(id.as_str()).await?.map(|found| found.record))
+    }
+
+    /// Waits until a workflow has ended, and returns how; bound it with a time-out of your own. It looks at the record, at
+    /// first every 20 ms and later every second: nobody is told when a follower goes away.
+    ///
+    /// # Errors
+    /// When there is no workflow of this id, or the server cannot be reached.
+    pub async fn wait_for_end(&self, id: &str) -> Result<WorkflowRecord, WorkflowError> {
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let found = self.get_workflow(id).await?;
+            let Some(record) = found else {
+                return Err(WorkflowError::NoSuchWorkflow { id: id.to_owned() });
+            };
+            if record.is_ended() {
+                return Ok(record);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
     }
 
     /// Workflows that match, the last updated first.

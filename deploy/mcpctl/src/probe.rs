@@ -53,6 +53,9 @@ pub(crate) struct ProbeArgs {
     /// Handlers that may run at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     capacity: Option<u32>,
+    /// Bytes of bodies that it holds at once (default 64 MiB, or `MCP_AGENT_CAPACITY_BYTES`).
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    capacity_bytes: Option<u64>,
     /// The file that `effect` writes; shared by all instances on this machine.
     #[arg(long, value_name = "PATH")]
     effects_file: Option<PathBuf>,
@@ -87,8 +90,13 @@ fn agent(args: &ProbeArgs) -> Agent<impl Send + Sync + 'static> {
         .on("progress", progress)
         .on("panic", panic)
         .workflow(pipeline::definition());
-    match args.capacity {
+    let agent = match args.capacity {
         Some(capacity) => agent.capacity(capacity),
+        None => agent,
+    };
+    match args.capacity_bytes {
+        // On a machine where it is too large for a size, there is no such memory.
+        Some(bytes) => agent.capacity_bytes(usize::try_from(bytes).unwrap_or(usize::MAX)),
         None => agent,
     }
 }

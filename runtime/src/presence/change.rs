@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Message, Subscriber};
+use futures_util::StreamExt;
+use tokio::sync::watch;
+
+use crate::{client::Client, store::StoreError};
 
 use super::PresenceRecord;
 
@@ -72,6 +76,56 @@ impl PresenceChange {
 fn lifetime(ttl: &str) -> Option<Duration> {
     let seconds = ttl.strip_suffix('s').unwrap_or(ttl);
     seconds.parse().ok().map(Duration::from_secs)
+}
+
+/// The changes of all instances as the server tells them.
+pub struct PresenceChanges {
+    messages: Subscriber,
+    connections: watch::Receiver<u64>,
+}
+
+/// What an observer of presence sees.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Observed {
+    /// An instance has changed.
+    Change(PresenceChange),
+    /// The connection was lost and is back: changes may have been missed, and a restarted server has forgotten everyone.
+    Reconnected,
+}
+
+impl PresenceChanges {
+    /// Listens from now on. Whoever reads the bucket afterwards over the same client misses nothing.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn listen(client: &Client) -> Result<Self, StoreError> {
+        let connections = client.connections();
+        let subject = format!("{}.presence.>", client.namespace());
+        let messages = client.nats().subscribe(subject).await;
+        let messages = messages.map_err(|error| StoreError::Unavailable {
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            messages,
+            connections,
+        })
+    }
+
+    /// What happens next; `None` when the connection is closed for good.
+    pub async fn next(&mut self) -> Option<Observed> {
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = self.connections.changed() => return Some(Observed::Reconnected),
+                message = self.messages.next() => {
+                    if let Some(change) = PresenceChange::read(&message?) {
+                        return Some(Observed::Change(change));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// When the server stored what it republishes, in Unix milliseconds.

@@ -5,7 +5,10 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use async_nats::Message;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{client::Client, error::ReceiveError};
@@ -38,6 +41,8 @@ struct Loop<F> {
     leases: Leases,
     connections: watch::Receiver<u64>,
     concurrency: usize,
+    /// A place for each message that is handled.
+    room: Arc<Semaphore>,
     stop: CancellationToken,
     handle: Arc<F>,
 }
@@ -68,6 +73,7 @@ impl Consumption {
             leases: worker.leases().clone(),
             connections: client.connections(),
             concurrency: concurrency.max(1),
+            room: Arc::new(Semaphore::new(concurrency.max(1))),
             stop: stop.clone(),
             handle: Arc::new(handle),
         };
@@ -95,11 +101,10 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     async fn run(mut self, idle: watch::Sender<bool>) {
-        // Each running message reports its end once, so this can never be full.
-        let (done_tx, mut done) = mpsc::channel(self.concurrency);
-        let mut in_flight = 0;
+        let mut running = JoinSet::new();
         loop {
-            let free = (self.concurrency - in_flight) as u64;
+            // More may come than was asked for: a pull that counted as lost may be filled all the same.
+            let free = self.concurrency.saturating_sub(running.len()) as u64;
             let outstanding = self.puller.outstanding();
             // Topped up in halves: one request for many messages.
             if outstanding * 2 <= free && free > outstanding && self.puller.may_ask() {
@@ -108,33 +113,34 @@ where
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                Some(()) = done.recv() => in_flight -= 1,
+                // One that panicked has ended too: its message is redelivered.
+                Some(_) = running.join_next() => {}
                 Ok(()) = self.connections.changed() => self.puller.reset(),
                 message = self.puller.next() => if let Some(message) = message {
-                    in_flight += usize::from(self.begin(message, &done_tx));
+                    self.begin(message, &mut running);
                 },
             }
         }
         while let Some(message) = self.puller.next_after_drain().await {
-            in_flight += usize::from(self.begin(message, &done_tx));
+            self.begin(message, &mut running);
         }
-        while in_flight > 0 && done.recv().await.is_some() {
-            in_flight -= 1;
-        }
+        while running.join_next().await.is_some() {}
         idle.send_replace(true);
     }
 
-    /// Whether there is something to handle: a message that no consumer delivered cannot be settled.
-    fn begin(&self, message: Message, done: &mpsc::Sender<()>) -> bool {
+    fn begin(&self, message: Message, running: &mut JoinSet<()>) {
         let read = |reply: &async_nats::Subject| Some((DeliveryInfo::parse(reply)?, reply.clone()));
+        // What no consumer delivered cannot be settled.
         let Some((info, ack_subject)) = message.reply.as_ref().and_then(read) else {
-            return false;
+            return;
         };
         let lease = self.leases.take(ack_subject);
-        let (handle, done) = (Arc::clone(&self.handle), done.clone());
-        tokio::spawn(async move {
-            // Reported also when the handler panics.
-            let _done = Done(done);
+        let (handle, room) = (Arc::clone(&self.handle), Arc::clone(&self.room));
+        running.spawn(async move {
+            // What came beyond the room waits, with its lease kept.
+            let Ok(_place) = room.acquire_owned().await else {
+                return;
+            };
             let delivered = Delivered {
                 message,
                 info,
@@ -142,16 +148,5 @@ where
             };
             handle(delivered).await;
         });
-        true
-    }
-}
-
-/// Reports the end of one message when it is dropped.
-struct Done(mpsc::Sender<()>);
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        // There is a place for each running message.
-        let _ = self.0.try_send(());
     }
 }

@@ -209,7 +209,6 @@ impl Intake {
             tracing::warn!(subject = %message.subject, "a message without an acknowledgement subject is ignored");
             return;
         };
-        if let Some(info) = DeliveryInfo::parse(&reply) { crate::targets::measure_tmp(format_args!("K {} {:.1}", message.subject, self.shared.client.clock().age(info.stored_at_ms).as_secs_f64()*1e3)); }
         let lease = self.leases.take(reply);
         let held = self.slots.hold(message.payload.len() as u64);
         self.ready[lane.index()].push_back(Ready {
@@ -275,7 +274,6 @@ impl Intake {
         self.tasks.spawn(async move {
             let _held = held;
             let waited = inbound.age(&shared);
-            crate::targets::measure_tmp(format_args!("B {} {:.1}", inbound.message.subject, waited.as_secs_f64()*1e3));
             telemetry::queue_wait(shared.agent.as_str(), &inbound.message.subject, waited);
             let _running = shared.load.begin(waited);
             // Boxed: it is large, and a task is moved before it is pinned.

@@ -3,7 +3,7 @@
 //! **No limit until there is a reason.** An adapter starts without one, so an idle system is never slowed and a fast
 //! target is not explored step by step. A limit appears with the first push back (`OVERLOADED`, `RATE_LIMITED`, a
 //! time-out, or a load that says "all handlers busy and commands queue") at the rate just measured, and is lifted after
-//! [`forget_after`](AdaptConfig::forget_after) without another. There is no push back where nothing was sent just now, or
+//! [`forget_after`](AdaptConfig::forget_after) without another, unless the target is busy even so. There is no push back where nothing was sent just now, or
 //! too little for a time-out to mean load: then there is no rate to take a limit from.
 //!
 //! **Down** by what the target got done: `backoff` times its measured throughput is right in one step after any overshoot
@@ -11,11 +11,14 @@
 //! window, and never for a command sent before the last cut: the cut could not have helped it.
 //!
 //! Where commands queue, the load also says for how long, and the queue that has piled up is worked off before more is
-//! sent: the pace drops to a third for as long as the queue is too long. The target stays busy all the while.
+//! sent: the pace drops to a third for as long as the queue is too long. The target stays busy all the while. And the first
+//! limit need not wait until somebody has waited long: where a busy target gets far more than it answers and commands have
+//! begun to queue, what is on its way is a flood.
 //!
 //! **Up** only while the limit is really used (somebody had to wait for it): by the square root of the rate, so that of two
-//! senders the slower gains more and their shares even out; at once by up to half where the target reports idle
-//! handlers. Not at all while the target reports that commands begin to queue.
+//! senders the slower gains more and their shares even out; a third of that where commands wait at the target; at once by up to half
+//! where it reports idle handlers. Not at all while the target reports that commands begin to queue, unless even a
+//! critical command had to wait here: then this sender has less than the others.
 //!
 //! What no sender can do is prevent collisions: a target that refuses whatever finds no free handler, with no room to wait
 //! at all, gets less than four fifths used at any fair rate. Room for half its capacity is enough for 95 %.
@@ -53,6 +56,24 @@ const DRAIN_PACE: f64 = 0.3;
 
 /// A queue that is longer is looked at again after this.
 const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+
+/// Commands that wait for this part of `queue_wait` already are the beginning of a flood, where many more were sent than
+/// answered; without any wait they may all be at work.
+const FLOOD_WAIT_PARTS: u32 = 10;
+
+/// Nothing is concluded from less: the first answers come by chance.
+const FLOOD_SEEN: Duration = Duration::from_millis(200);
+
+/// The reported wait is that of the last second: so long it goes on telling of a queue that is gone.
+const LOOKS_BACK: Duration = Duration::from_secs(1);
+
+/// Down to this part at most where less was sent of late than the limit: what was done then says little, and a second wrong
+/// cut would leave handlers idle.
+const CUT_AFTER_DRAIN: f64 = 0.7;
+
+/// The part of a step up that is left where all handlers have work and commands wait: the queue that shows that it was too much is only seen
+/// a second later.
+const BUSY_STEP: f64 = 0.35;
 
 /// One step up is at most this much: half as much again per window is tenfold in six windows.
 const LARGEST_STEP: f64 = 1.5;
@@ -105,6 +126,7 @@ pub struct RateAdapter {
     drains_until: Option<Instant>,
     raised: Option<Instant>,
     held_back: bool,
+    urgent: bool,
 }
 
 /// Tokens and commands, sent and done.
@@ -143,15 +165,17 @@ impl RateAdapter {
             drains_until: None,
             raised: None,
             held_back: false,
+            urgent: false,
         }
     }
 
     /// Returns the limit in tokens per second; `None` is no limit.
     pub fn limit(&mut self, now: Instant) -> Option<f64> {
-        if self
+        let forgotten = self
             .cut
-            .is_some_and(|cut| passed(cut, self.config.forget_after, now))
-        {
+            .is_some_and(|cut| passed(cut, self.config.forget_after, now));
+        // A busy target is busy because of the limit: without it there would be the flood again.
+        if forgotten && !self.load.is_busy(&self.config, now) {
             self.cut = None;
             self.drains_until = None;
             self.limit = self.config.max_rate;
@@ -189,6 +213,11 @@ impl RateAdapter {
         self.held_back = true;
     }
 
+    /// Notes that even a critical command had to wait: among those who share the target this limit is too low.
+    pub(super) fn held_back_critical(&mut self) {
+        (self.held_back, self.urgent) = (true, true);
+    }
+
     /// Takes in what became of a command of this weight, `latency` after it was sent.
     pub fn observe(&mut self, signal: Signal, weight: f64, latency: Duration, now: Instant) {
         match signal {
@@ -214,17 +243,44 @@ impl RateAdapter {
     /// Takes in the load that a reply or a heartbeat reports.
     pub fn observe_load(&mut self, report: LoadReport, now: Instant) {
         self.load.take_in(report, now);
-        if !self.load.is_busy(&self.config, now) {
-            self.drains_until = None;
-        } else if self.load.is_over(&self.config, now) {
-            let wait = self.load.queue_wait();
-            // Who waited that long was sent before a younger cut.
-            if self.push_back(wait, Evidence::Load, now) {
-                let excess = wait.saturating_sub(self.config.queue_wait / 2);
-                let time = excess.div_f64(1.0 - DRAIN_PACE);
-                self.drains_until = Some(now + time.min(LONGEST_DRAIN));
-            }
+        if !self.load.is_busy_now(&self.config) {
+            self.drains_until = self.drains_until.map(|end| end.min(now));
         }
+        if !self.load.is_busy(&self.config, now) {
+            return;
+        }
+        let wait = match self.flood(now) {
+            Some(wait) => wait,
+            None if self.load.is_over(&self.config, now) => self.load.queue_wait(),
+            None => return,
+        };
+        // Who waited that long was sent before a younger cut.
+        if self.push_back(wait + LOOKS_BACK, Evidence::Load, now) {
+            let excess = wait.saturating_sub(self.config.queue_wait / 2);
+            let time = excess.div_f64(1.0 - DRAIN_PACE);
+            self.drains_until = Some(now + time.min(LONGEST_DRAIN));
+        }
+    }
+
+    /// How long the youngest command will wait, where there is no limit yet and a target that lets commands wait gets
+    /// far more than it does. What waits is only known when it has waited; by then much more would be queued.
+    fn flood(&mut self, now: Instant) -> Option<Duration> {
+        if self.limit.is_some() || !self.queue_begins() || !self.load.is_busy(&self.config, now) {
+            return None;
+        }
+        let covered = self.flow.covered(now);
+        let flow = self.flow.total(now);
+        if covered < FLOOD_SEEN || flow.answers < TRUSTED_ANSWERS {
+            return None;
+        }
+        let ahead = f64::from(flow.commands.saturating_sub(flow.answers)) / f64::from(flow.answers);
+        let wait = covered.mul_f64(ahead);
+        (wait >= 2 * self.config.queue_wait).then_some(wait)
+    }
+
+    /// Commands wait at the target, if not for long yet.
+    fn queue_begins(&self) -> bool {
+        self.load.queue_wait() * FLOOD_WAIT_PARTS >= self.config.queue_wait
     }
 
     /// Lowers the limit; tells whether it did.
@@ -247,25 +303,41 @@ impl RateAdapter {
         self.set(match evidence {
             _ if flow.answers < TRUSTED_ANSWERS => least,
             // What queues will be done: the throughput of a busy target is its rate.
+            // Of late less was sent than the limit.
+            Evidence::Load
+                if self
+                    .drains_until
+                    .is_some_and(|end| !passed(end, MEASURED, now)) =>
+            {
+                done.clamp(current * CUT_AFTER_DRAIN, current)
+            }
+            // The first answers came late, and no evidence is from before them.
+            Evidence::Load if self.limit.is_none() => (done / self.config.backoff).min(current),
             Evidence::Load => done.min(current),
             Evidence::Signal => done.clamp(least, current),
         });
         self.cut = Some(now);
-        self.held_back = false;
+        (self.held_back, self.urgent) = (false, false);
         true
     }
 
     fn raise(&mut self, now: Instant) {
         let Some(current) = self.limit else { return };
         let settled = self.settled(self.cut, now) && self.settled(self.raised, now);
-        if !self.held_back || !settled || self.load.is_full(&self.config, now) {
+        let full = self.load.is_full(&self.config, now) && !self.urgent;
+        if !self.held_back || !settled || full {
             return;
         }
         let room = self.load.room(&self.config, now).unwrap_or(1.0);
         let roomy = current * room.min(LARGEST_STEP);
-        self.set(roomy.max(current + current.sqrt()));
+        let queues = self.load.is_busy(&self.config, now) && self.queue_begins();
+        let step = match queues && !self.urgent {
+            true => current.sqrt() * BUSY_STEP,
+            false => current.sqrt(),
+        };
+        self.set(roomy.max(current + step));
         self.raised = Some(now);
-        self.held_back = false;
+        (self.held_back, self.urgent) = (false, false);
     }
 
     fn set(&mut self, limit: f64) {

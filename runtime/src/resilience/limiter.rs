@@ -3,6 +3,8 @@
 //! [`queue`] decides; here is the waiting, the only place among the policies that reads the clock.
 
 mod config;
+#[cfg(test)]
+mod lanes_simulation;
 mod queue;
 #[cfg(test)]
 mod simulation;

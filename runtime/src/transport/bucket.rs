@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message, StatusCode, client::RequestErrorKind};
+use async_nats::{
+    HeaderMap, Message, StatusCode,
+    client::RequestErrorKind,
+    jetstream::{ErrorCode, response::Response},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
@@ -44,6 +51,7 @@ pub enum WriteError {
 pub struct Bucket {
     client: Client,
     prefix: String,
+    stream: String,
     direct_get: String,
 }
 
@@ -54,6 +62,7 @@ impl Bucket {
         Self {
             client: client.clone(),
             prefix: format!("$KV.{name}."),
+            stream: format!("KV_{name}"),
             direct_get: format!("$JS.API.DIRECT.GET.KV_{name}.$KV.{name}."),
         }
     }
@@ -78,6 +87,25 @@ impl Bucket {
                 return Err(StoreError::Unavailable { reason: failure });
             }
             tokio::time::sleep(READ_PAUSE).await;
+        }
+    }
+
+    /// As [`Bucket::read`], but from the leader, who knows of every write; slower.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn read_from_leader(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        let request = json!({ "last_by_subj": format!("{}{key}", self.prefix) });
+        let subject = format!("STREAM.MSG.GET.{}", self.stream);
+        let answer: Result<Response<StoredAnswer>, _> =
+            self.client.jetstream().request(subject, &request).await;
+        match answer {
+            Ok(Response::Ok(stored)) => Ok(Some(stored.entry()?)),
+            Ok(Response::Err { error }) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
+                Ok(None)
+            }
+            Ok(Response::Err { error }) => Err(unavailable(error.to_string())),
+            Err(error) => Err(unavailable(error.to_string())),
         }
     }
 
@@ -113,12 +141,13 @@ impl Bucket {
         self.store(key, headers, value).await.map(drop)
     }
 
-    /// Removes a key and its history.
+    /// Removes a key and its history; once for each `message_id` within the stream's deduplication window.
     ///
     /// # Errors
     /// When the server does not store the purge.
-    pub async fn purge(&self, key: &str) -> Result<(), StoreError> {
+    pub async fn purge(&self, key: &str, message_id: &str) -> Result<(), StoreError> {
         let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", message_id);
         headers.insert("KV-Operation", "PURGE");
         headers.insert("Nats-Rollup", "sub");
         self.store(key, headers, Bytes::new()).await.map(drop)
@@ -138,6 +167,33 @@ impl Bucket {
         let deadline = Instant::now() + TIMEOUT;
         let stored = store::store(self.client.nats(), &outgoing, deadline).await?;
         Ok(stored.sequence)
+    }
+}
+
+fn unavailable(reason: String) -> StoreError {
+    StoreError::Unavailable { reason }
+}
+
+/// The leader's answer to the question for a message.
+#[derive(Deserialize)]
+struct StoredAnswer {
+    message: StoredMessage,
+}
+
+#[derive(Deserialize)]
+struct StoredMessage {
+    seq: u64,
+    #[serde(default)]
+    data: String,
+}
+
+impl StoredAnswer {
+    fn entry(self) -> Result<Entry, StoreError> {
+        let value = STANDARD.decode(self.message.data);
+        Ok(Entry {
+            revision: self.message.seq,
+            value: value.map_err(|error| unavailable(error.to_string()))?.into(),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Ours against raw async-nats: the same work in the same run, on the same server, with the same durability.
 //!
-//! `make bench` runs it; `QUICK=1` for a first look, `FULL=1` for every row, and words after `--` to run only the rows
-//! whose group or name contains one of them. Prints a table and writes `target/bench.json`. What the rows are stands in
+//! `make bench` runs it; `QUICK=1` for a first look, `FULL=1` for every row, and names after `--` to run only the rows
+//! that begin so. Prints a table and writes `target/bench.json`. What the rows are stands in
 //! `docs/benchmarks/README.md`. A group of rows is a file in `rows`, what they are compared with is in `raw`.
 
 mod flow;

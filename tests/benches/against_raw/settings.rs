@@ -49,15 +49,19 @@ impl Settings {
         }
     }
 
-    /// Whether the row is to be measured: all are, unless some were named.
+    /// Whether the row is to be measured: all are, unless the beginnings of some names were given.
     pub(crate) fn wants(&self, row: &str) -> bool {
-        self.wanted.is_empty() || self.wanted.iter().any(|words| row.contains(words.as_str()))
+        self.wanted.is_empty()
+            || self
+                .wanted
+                .iter()
+                .any(|name| row.starts_with(name.as_str()))
     }
 
-    /// Whether some row of a group may be: its server is not started in vain.
+    /// Whether a row that begins so may be: no server is started in vain.
     pub(crate) fn wants_some(&self, group: &str) -> bool {
-        let of_group = |words: &String| words.contains(group) || group.contains(words.as_str());
-        self.wanted.is_empty() || self.wanted.iter().any(of_group)
+        let may = |name: &String| name.starts_with(group) || group.starts_with(name.as_str());
+        self.wanted.is_empty() || self.wanted.iter().any(may)
     }
 }
 

@@ -19,6 +19,10 @@ pub struct Report {
     pub codes: BTreeMap<String, u64>,
     /// What a critical command takes without load, the 99th percentile, where it was measured.
     pub idle_critical_p99: Option<Duration>,
+    /// Commands a second that one instance did when it was well used, where it was measured.
+    pub attainable: Option<f64>,
+    /// As [`codes`](Self::codes), with what ended before the measuring began; empty where it is not known.
+    pub since_begin: BTreeMap<String, u64>,
 }
 
 /// What became of the commands of one lane.
@@ -58,6 +62,8 @@ impl Report {
             lanes: Priority::ALL.map(|lane| lane_report(&all, lane)),
             codes,
             idle_critical_p99: None,
+            attainable: None,
+            since_begin: BTreeMap::new(),
         }
     }
 
@@ -100,6 +106,9 @@ impl fmt::Display for Report {
         for done in &self.by_sender {
             write!(f, " {done:.0}")?;
         }
+        if let Some(attainable) = self.attainable {
+            write!(f, "; attainable {attainable:.0}/s")?;
+        }
         if let Some(idle) = self.idle_critical_p99 {
             write!(f, "; critical when idle p99 {idle:.1?}")?;
         }
@@ -115,6 +124,13 @@ impl fmt::Display for Report {
         }
         for (code, count) in &self.codes {
             write!(f, "\n  {code} {count}")?;
+            if let Some(all) = self.since_begin.get(code) {
+                write!(f, ", with those before it {all}")?;
+            }
+        }
+        let before = self.since_begin.iter();
+        for (code, count) in before.filter(|(code, _)| !self.codes.contains_key(*code)) {
+            write!(f, "\n  {code} {count}, all before it")?;
         }
         Ok(())
     }

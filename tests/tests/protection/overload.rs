@@ -1,4 +1,7 @@
 //! The overload scenario, shorter than in the benchmark and with bounds that a busy machine can hold.
+//!
+//! All bounds are relative to what the same machine did just before, and one of two tries has to keep them: other tests
+//! run beside it. How a limiter fares in half a minute of overload is simulated in the runtime's own tests.
 
 use std::time::Duration;
 
@@ -7,42 +10,66 @@ use mcp_tests::{Overload, Report};
 
 use super::TestResult;
 
+/// Time-outs from the flood that is on its way before the first limit is known.
+const MOST_TIMED_OUT: u64 = 400;
+
 fn short(realtime: bool) -> Overload {
     Overload {
         realtime,
-        settle: Duration::from_secs(5),
-        measure: Duration::from_secs(8),
+        settle: Duration::from_secs(3),
+        measure: Duration::from_secs(6),
         ..Overload::default()
     }
 }
 
-fn check(scenario: &Overload, report: &Report) {
-    println!("{report}");
+/// The first thing that is not as it has to be.
+fn miss(report: &Report, realtime: bool) -> Option<&'static str> {
     let [critical, high, normal, low] = report.lanes;
-    assert!(
-        report.goodput > 0.75 * scenario.possible(1),
-        "goodput: {report}"
-    );
-    assert!(report.least_share() >= 0.4, "shares: {report}");
-    assert!(critical.share() > 0.85, "critical: {report}");
-    assert!(critical.share() > high.share(), "order: {report}");
-    assert!(
-        high.share() > normal.share().max(low.share()),
-        "order: {report}"
-    );
-    assert!(low.done > 0 && normal.done > 0, "starved: {report}");
     let idle = report.idle_critical_p99.unwrap_or_default();
-    assert!(critical.p99 < 6 * idle, "critical p99: {report}");
+    let attainable = report.attainable.unwrap_or(f64::MAX);
+    let timed_out = report.since_begin.get("TIMEOUT").copied().unwrap_or(0);
+    // Realtime commands find no queue: where chance brings several at once, some are refused.
+    let (least_goodput, least_critical) = match realtime {
+        false => (0.85, 0.97),
+        true => (0.75, 0.85),
+    };
+    let kept = [
+        ("goodput", report.goodput > least_goodput * attainable),
+        ("a sender's share", report.least_share() >= 0.4),
+        ("the share of critical", critical.share() > least_critical),
+        ("critical before high", critical.share() > high.share()),
+        (
+            "high before the rest",
+            high.share() > normal.share().max(low.share()),
+        ),
+        ("nobody starved", low.done > 0 && normal.done > 0),
+        ("critical p99", critical.p99 < 6 * idle),
+        ("time-outs", timed_out < MOST_TIMED_OUT),
+    ];
+    kept.into_iter()
+        .find(|(_, kept)| !kept)
+        .map(|(what, _)| what)
+}
+
+async fn overloaded(realtime: bool) -> TestResult {
+    let mut missed = None;
+    for _ in 0..2 {
+        let broker = TestBroker::start().await?;
+        let report = short(realtime).run(broker.url()).await?;
+        println!("{report}");
+        match miss(&report, realtime) {
+            None => return Ok(()),
+            Some(what) => missed = Some((what, report)),
+        }
+    }
+    let (what, report) = missed.expect("two tries have missed something");
+    panic!("{what}: {report}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overloaded_agent_goes_on_working_and_critical_commands_pass() -> TestResult {
-    for realtime in [false, true] {
-        let broker = TestBroker::start().await?;
-        let scenario = short(realtime);
-        check(&scenario, &scenario.run(broker.url()).await?);
-    }
-    Ok(())
+    overloaded(false).await?;
+    overloaded(true).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,8 +39,14 @@ async fn crowd(wanted: usize) -> TestResult {
     create(&scene, wanted).await?;
     until_all_wait(&scene, wanted).await;
     let memory = resident(&first);
-    println!("{wanted} workflows wait after {:.1?}; their engine has {memory} bytes", began.elapsed());
-    assert!(memory < 2 * MEMORY, "the engine that began them kept {memory} bytes");
+    println!(
+        "{wanted} workflows wait after {:.1?}; their engine has {memory} bytes",
+        began.elapsed()
+    );
+    assert!(
+        memory < 2 * MEMORY,
+        "the engine that began them kept {memory} bytes"
+    );
     first.terminate().await;
 
     let began = Instant::now();
@@ -52,12 +58,18 @@ async fn crowd(wanted: usize) -> TestResult {
     let memory = resident(&engine);
     println!("start {start:.2?}, {busy:.2} s of CPU in {IDLE:?}, {memory} bytes resident");
     assert!(start < Duration::from_secs(2), "the start took {start:?}");
-    assert!(busy < 0.05 * IDLE.as_secs_f64(), "{busy} s of CPU in {IDLE:?}");
+    assert!(
+        busy < 0.05 * IDLE.as_secs_f64(),
+        "{busy} s of CPU in {IDLE:?}"
+    );
     assert!(memory < MEMORY, "{memory} bytes resident");
 
     // It has not overlooked them either.
     let one = format!("w{}", wanted / 2);
-    scene.workflows.signal_workflow(&one, "approve", json!({})).await?;
+    scene
+        .workflows
+        .signal_workflow(&one, "approve", json!({}))
+        .await?;
     scene.until_completed(&one).await;
     Ok(())
 }
@@ -76,7 +88,10 @@ async fn create(scene: &Scene, wanted: usize) -> TestResult {
         headers.insert("Content-Type", "application/json");
         let subject = format!("mcp.wf.probe_pipeline.0.start.{id}");
         let body = serde_json::to_vec(&task)?.into();
-        let published = scene.client.jetstream().publish_with_headers(subject, headers, body);
+        let published = scene
+            .client
+            .jetstream()
+            .publish_with_headers(subject, headers, body);
         waiting.push(published.await?);
         if waiting.len() == AT_ONCE {
             for acknowledged in waiting.drain(..) {
@@ -126,6 +141,8 @@ fn resident(process: &Process) -> u64 {
     let status = status.expect("the process runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().split(' ').next());
-    let kilobytes: u64 = kilobytes.and_then(|kilobytes| kilobytes.parse().ok()).expect("a size");
+    let kilobytes: u64 = kilobytes
+        .and_then(|kilobytes| kilobytes.parse().ok())
+        .expect("a size");
     kilobytes * 1024
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_agent_sdk::{
-    ControlWorkflow, TestBroker, WorkflowError, WorkflowRecord, WorkflowStatus,
-};
+use mcp_agent_sdk::{ControlWorkflow, TestBroker, WorkflowError, WorkflowRecord, WorkflowStatus};
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -22,7 +20,9 @@ type Answer = JoinHandle<Result<WorkflowRecord, WorkflowError>>;
 async fn ask(scene: &Scene, request: ControlWorkflow, place: usize) -> Answer {
     let answer = tokio::spawn(async move { request.await });
     scene
-        .until("w", "the request is in the inbox", |record| record.inbox.len() == place)
+        .until("w", "the request is in the inbox", |record| {
+            record.inbox.len() == place
+        })
         .await;
     answer
 }
@@ -30,7 +30,11 @@ async fn ask(scene: &Scene, request: ControlWorkflow, place: usize) -> Answer {
 async fn begin(scene: &Scene) -> Result<Instant, WorkflowError> {
     let state_ms = u64::try_from(STATE.as_millis()).expect("it is short");
     let data = json!({"sleep_ms": state_ms, "theme": "ocean"});
-    scene.workflows.create_workflow("probe_pipeline", None, &data).id("w").await?;
+    scene
+        .workflows
+        .create_workflow("probe_pipeline", None, &data)
+        .id("w")
+        .await?;
     Ok(Instant::now())
 }
 
@@ -50,18 +54,31 @@ async fn a_signal_a_checkpoint_and_a_stop_during_a_state_take_effect_after_it() 
         let stop = ask(&scene, stop, 3).await;
         let stopping = workflows.get_workflow("w").await?.unwrap();
         assert!(began.elapsed() < STATE, "asked too late to test anything");
-        assert_eq!(stopping.status, WorkflowStatus::Stopped, "a stop shows at once");
+        assert_eq!(
+            stopping.status,
+            WorkflowStatus::Stopped,
+            "a stop shows at once"
+        );
         assert_eq!(stopping.state.as_str(), "first");
 
         let (signalled, kept, stopped) = (signal.await??, checkpoint.await??, stop.await??);
         assert!(began.elapsed() >= STATE, "the state was not waited for");
         assert_eq!(signalled.signals.len(), 1, "{signalled:?}");
-        assert_eq!(signalled.signals[0].data.decode::<Value>()?, json!({"by": "Ada"}));
+        assert_eq!(
+            signalled.signals[0].data.decode::<Value>()?,
+            json!({"by": "Ada"})
+        );
         assert!(kept.epoch <= stopped.epoch, "{kept:?} {stopped:?}");
         assert_eq!(stopped.status, WorkflowStatus::Stopped);
-        let end = scene.until("w", "it has come to rest", |record| record.driver.is_none()).await;
+        let end = scene
+            .until("w", "it has come to rest", |record| record.driver.is_none())
+            .await;
         assert_eq!(end.stop_reason.as_deref(), Some("enough"));
-        assert_eq!(path(&end), ["first", "second"], "the result of the state is kept");
+        assert_eq!(
+            path(&end),
+            ["first", "second"],
+            "the result of the state is kept"
+        );
         let checkpoints = workflows.list_workflow_checkpoints("w").await?;
         assert_eq!(checkpoints.len(), 1, "{checkpoints:?}");
         assert_eq!(checkpoints[0].state.as_str(), "second");

@@ -43,7 +43,11 @@ async fn die_at(broker: &TestBroker, place: &str, passage: u32) -> TestResult {
     let failpoint = format!("{place}:{passage}");
     let mut doomed = scene.engine_with(&[("MCP_FAILPOINT", &failpoint)]).await;
     let workflows = &scene.workflows;
-    let create = |id| workflows.create_workflow("probe_pipeline", None, json!({})).id(id);
+    let create = |id| {
+        workflows
+            .create_workflow("probe_pipeline", None, json!({}))
+            .id(id)
+    };
     create("early").await?;
     let signal = workflows.signal_workflow("early", "approve", json!({}));
     let early = tokio::spawn(async move { signal.await });
@@ -79,7 +83,10 @@ async fn die_at(broker: &TestBroker, place: &str, passage: u32) -> TestResult {
 async fn finish(id: &str, scene: &Scene) -> Result<Process, Box<dyn std::error::Error>> {
     let healthy = scene.engine().await;
     scene.until_at_the_gate(id).await;
-    scene.workflows.signal_workflow(id, "approve", json!({})).await?;
+    scene
+        .workflows
+        .signal_workflow(id, "approve", json!({}))
+        .await?;
     Ok(healthy)
 }
 

@@ -23,7 +23,8 @@ fn soon(times: u32) -> StateRetry {
 
 /// Does what the workflow's data say: `fail`, `deny`, `hang`, `panic`, `stray` or `work`.
 async fn act(ctx: WorkflowContext<Journal>, data: Value) -> Result<Then, McpError> {
-    ctx.state().note(format!("{} {}", ctx.entry(), ctx.attempt()));
+    ctx.state()
+        .note(format!("{} {}", ctx.entry(), ctx.attempt()));
     match data["how"].as_str().unwrap_or("work") {
         "fail" => Err(McpError::temporary("NO_INK").message("there is no ink")),
         "deny" => Err(McpError::permanent("NO_PAPER")),
@@ -76,20 +77,32 @@ async fn a_state_fails_for_good_after_its_retries_and_the_error_is_kept() -> Tes
         let author = Author::new().await?;
         let _engine = author.engine(plain()).await?;
         let data = json!({"how": how});
-        author.workflows.create_workflow("plain", "print", &data).id("p").await?;
+        author
+            .workflows
+            .create_workflow("plain", "print", &data)
+            .id("p")
+            .await?;
         let failed = author.until_status("p", WorkflowStatus::Failed).await;
         assert_eq!(failed.state.as_str(), "print", "{how}");
-        assert_eq!(failed.error.as_ref().map(|error| error.code.as_str()), Some(code), "{how}");
+        assert_eq!(
+            failed.error.as_ref().map(|error| error.code.as_str()),
+            Some(code),
+            "{how}"
+        );
         let expected: Vec<String> = (1..=attempts).map(|n| format!("1 {n}")).collect();
         assert_eq!(author.journal.lines(), expected, "{how}");
 
         // Whoever resumes it as it is sees it fail again, in a new entry with attempts of its own.
         let resumed = author.workflows.resume_workflow("p").await?;
-        assert!(resumed.entry == 2 && resumed.status == WorkflowStatus::Running, "{resumed:?}");
-        author.until("p", "it fails again", |record| {
-            record.entry == 2 && record.status == WorkflowStatus::Failed
-        })
-        .await;
+        assert!(
+            resumed.entry == 2 && resumed.status == WorkflowStatus::Running,
+            "{resumed:?}"
+        );
+        author
+            .until("p", "it fails again", |record| {
+                record.entry == 2 && record.status == WorkflowStatus::Failed
+            })
+            .await;
         assert_eq!(author.journal.lines().len(), 2 * attempts as usize, "{how}");
         Ok(())
     };
@@ -112,12 +125,19 @@ async fn an_error_state_takes_over_and_sees_the_error() -> TestResult {
         let author = Author::new().await?;
         let _engine = author.engine(forgiving()).await?;
         let data = json!({"how": "fail"});
-        author.workflows.create_workflow("forgiving", None, &data).id("f").await?;
+        author
+            .workflows
+            .create_workflow("forgiving", None, &data)
+            .id("f")
+            .await?;
         let done = author.until_status("f", WorkflowStatus::Completed).await;
         assert_eq!(path(&done), ["print", "cleanup", "gave_up"]);
         assert_eq!(done.history[0].trigger, "error");
         let lines = author.journal.lines();
-        assert_eq!(lines, ["1 1", "1 2", "1 3", r#"cleanup after Some("NO_INK")"#]);
+        assert_eq!(
+            lines,
+            ["1 1", "1 2", "1 3", r#"cleanup after Some("NO_INK")"#]
+        );
         Ok(())
     })
     .await
@@ -140,7 +160,11 @@ async fn a_failed_workflow_that_is_resumed_goes_on() -> TestResult {
     bounded(LIMIT, async {
         let author = Author::new().await?;
         let _engine = author.engine(definition()).await?;
-        author.workflows.create_workflow("flaky", None, json!({})).id("f").await?;
+        author
+            .workflows
+            .create_workflow("flaky", None, json!({}))
+            .id("f")
+            .await?;
         author.until_status("f", WorkflowStatus::Failed).await;
         author.workflows.resume_workflow("f").await?;
         let done = author.until_status("f", WorkflowStatus::Completed).await;

@@ -63,26 +63,37 @@ async fn hooks_run_once_for_each_entry() -> TestResult {
         let author = Author::new().await?;
         let workflows = &author.workflows;
         let _engine = author.engine(definition()).await?;
-        workflows.create_workflow("hooked", None, json!({})).id("h").await?;
-        author.until("h", "it is at the gate", |record| {
-            record.state.as_str() == "gate" && record.status == WorkflowStatus::Waiting
-        })
-        .await;
+        workflows
+            .create_workflow("hooked", None, json!({}))
+            .id("h")
+            .await?;
+        author
+            .until("h", "it is at the gate", |record| {
+                record.state.as_str() == "gate" && record.status == WorkflowStatus::Waiting
+            })
+            .await;
         // By a signal, then by a transition, then by an error.
         workflows.signal_workflow("h", "approve", json!({})).await?;
-        author.until("h", "it is at the desk", |record| {
-            record.state.as_str() == "desk" && record.status == WorkflowStatus::Waiting
-        })
-        .await;
+        author
+            .until("h", "it is at the desk", |record| {
+                record.state.as_str() == "desk" && record.status == WorkflowStatus::Waiting
+            })
+            .await;
         workflows.transition_workflow("h", "doomed").await?;
         let done = author.until_status("h", WorkflowStatus::Completed).await;
         assert_eq!(path(&done), ["work", "gate", "desk", "doomed", "end"]);
         let expected = [
-            "enter work", "work 1", "work 2", "exit work",
-            "enter gate", "exit gate",
-            "enter desk", "exit desk",
+            "enter work",
+            "work 1",
+            "work 2",
+            "exit work",
+            "enter gate",
+            "exit gate",
+            "enter desk",
+            "exit desk",
             // An error leaves without the exit hook.
-            "enter doomed", "refuse",
+            "enter doomed",
+            "refuse",
             "enter end",
         ];
         assert_eq!(author.journal.lines(), expected);
@@ -98,18 +109,25 @@ async fn stop_and_restore_run_no_exit_hook() -> TestResult {
         let author = Author::new().await?;
         let workflows = &author.workflows;
         let _engine = author.engine(definition()).await?;
-        workflows.create_workflow("hooked", "gate", json!({})).id("h").await?;
+        workflows
+            .create_workflow("hooked", "gate", json!({}))
+            .id("h")
+            .await?;
         author.until_status("h", WorkflowStatus::Waiting).await;
         workflows.create_workflow_checkpoint("h", "here").await?;
         workflows.stop_workflow("h").await?;
         workflows.restore_workflow_checkpoint("h", "here").await?;
         author.until_status("h", WorkflowStatus::Waiting).await;
         workflows.restore_workflow_checkpoint("h", "here").await?;
-        author.until("h", "it has been restored twice", |record| {
-            record.history.len() == 2 && record.status == WorkflowStatus::Waiting
-        })
-        .await;
-        assert_eq!(author.journal.lines(), ["enter gate", "enter gate", "enter gate"]);
+        author
+            .until("h", "it has been restored twice", |record| {
+                record.history.len() == 2 && record.status == WorkflowStatus::Waiting
+            })
+            .await;
+        assert_eq!(
+            author.journal.lines(),
+            ["enter gate", "enter gate", "enter gate"]
+        );
         Ok(())
     })
     .await

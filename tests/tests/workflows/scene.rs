@@ -102,7 +102,10 @@ impl Scene {
     pub(crate) fn check_the_line(&self, record: &WorkflowRecord) {
         assert_eq!(path(record), LINE, "{record:?}");
         assert!(record.error.is_none(), "{record:?}");
-        assert!(record.inbox.is_empty() && record.driver.is_none(), "{record:?}");
+        assert!(
+            record.inbox.is_empty() && record.driver.is_none(),
+            "{record:?}"
+        );
         let effects = self.effects();
         for state in EFFECTIVE {
             let key = format!("{}:{state}", record.id);
@@ -115,13 +118,27 @@ impl Scene {
     pub(crate) async fn check_the_events(&self, record: &WorkflowRecord) -> TestResult {
         let events = self.events(record.id.as_str()).await?;
         let once: std::collections::BTreeSet<&str> = events.iter().map(String::as_str).collect();
-        assert_eq!(once.len(), events.len(), "an event is there twice: {events:?}");
+        assert_eq!(
+            once.len(),
+            events.len(),
+            "an event is there twice: {events:?}"
+        );
         let count = |name: &str| {
-            let named = events.iter().filter(|id| id.rsplit('.').next() == Some(name));
+            let named = events
+                .iter()
+                .filter(|id| id.rsplit('.').next() == Some(name));
             named.count()
         };
         assert_eq!(
-            ["started", "transitioned", "completed", "failed", "stopped", "parked"].map(count),
+            [
+                "started",
+                "transitioned",
+                "completed",
+                "failed",
+                "stopped",
+                "parked"
+            ]
+            .map(count),
             [1, LINE.len() - 1, 1, 0, 0, 0],
             "{events:?}"
         );
@@ -150,7 +167,10 @@ impl Scene {
             ids.push(message_id.as_str().to_owned());
         }
         let own = format!("{id}.");
-        Ok(ids.into_iter().filter(|found| found.starts_with(&own)).collect())
+        Ok(ids
+            .into_iter()
+            .filter(|found| found.starts_with(&own))
+            .collect())
     }
 }
 
@@ -180,7 +200,12 @@ pub(crate) fn path(record: &WorkflowRecord) -> Vec<&str> {
     };
     let mut path = vec![begin.from.as_str()];
     for entry in &record.history {
-        assert_eq!(path.last(), Some(&entry.from.as_str()), "{:?}", record.history);
+        assert_eq!(
+            path.last(),
+            Some(&entry.from.as_str()),
+            "{:?}",
+            record.history
+        );
         path.push(entry.to.as_str());
     }
     assert_eq!(path.last(), Some(&record.state.as_str()), "{record:?}");
@@ -211,7 +236,10 @@ pub(crate) async fn until_no_task_is_left(client: &Client) {
         let Ok(mut stream) = client.jetstream().get_stream(&stream).await else {
             return false;
         };
-        stream.info().await.is_ok_and(|info| info.state.messages == 0)
+        stream
+            .info()
+            .await
+            .is_ok_and(|info| info.state.messages == 0)
     })
     .await;
 }

@@ -33,8 +33,8 @@ struct Killed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_workflow_goes_down_the_line_once_while_engines_and_the_server_are_killed() -> TestResult
-{
+async fn every_workflow_goes_down_the_line_once_while_engines_and_the_server_are_killed()
+-> TestResult {
     bounded(Duration::from_secs(170), survive()).await
 }
 
@@ -49,7 +49,11 @@ async fn survive() -> TestResult {
     }
     let began = Instant::now();
     let enough = Arc::new(Notify::new());
-    let killing = tokio::spawn(kill_in_turn(Arc::clone(&scene), engines, Arc::clone(&enough)));
+    let killing = tokio::spawn(kill_in_turn(
+        Arc::clone(&scene),
+        engines,
+        Arc::clone(&enough),
+    ));
     let ids: Vec<String> = (0..wanted).map(|number| format!("w{number}")).collect();
     let asking = tokio::spawn(create_and_approve(scene.workflows.clone(), ids.clone()));
 
@@ -62,7 +66,11 @@ async fn survive() -> TestResult {
     let took = began.elapsed();
     enough.notify_one();
     let (killed, engines) = killing.await?;
-    assert!(killed.len() >= 3, "only {} engines were killed", killed.len());
+    assert!(
+        killed.len() >= 3,
+        "only {} engines were killed",
+        killed.len()
+    );
     scene.until_no_task_is_left().await;
     for id in &ids {
         scene.check_the_line(&scene.until_completed(id).await);
@@ -109,7 +117,9 @@ fn instance(engine: &Process) -> String {
     let ready = log.lines().find(|line| line.contains(" ready "));
     let found = ready.and_then(|line| line.split("instance=").nth(1));
     let found = found.and_then(|rest| rest.split_whitespace().next());
-    found.unwrap_or_else(|| panic!("no instance in {log}")).to_owned()
+    found
+        .unwrap_or_else(|| panic!("no instance in {log}"))
+        .to_owned()
 }
 
 /// Every other workflow is approved at once, long before it is at the gate; the others when all have been created.
@@ -117,7 +127,10 @@ async fn create_and_approve(workflows: Workflows, ids: Vec<String>) -> Result<()
     let early = ids.iter().step_by(2).cloned();
     let late: Vec<String> = ids.iter().skip(1).step_by(2).cloned().collect();
     let early = early.map(|id| create(workflows.clone(), id, true));
-    let late_ones = late.iter().cloned().map(|id| create(workflows.clone(), id, false));
+    let late_ones = late
+        .iter()
+        .cloned()
+        .map(|id| create(workflows.clone(), id, false));
     let created = early.chain(late_ones).collect();
     all_of(created).await?;
     let approved = late.into_iter().map(|id| approve(workflows.clone(), id));
@@ -130,7 +143,10 @@ fn create(workflows: Workflows, id: String, approved: bool) -> Asked {
     Box::pin(async move {
         let create = || {
             let data = json!({"sleep_ms": 20});
-            workflows.create_workflow("probe_pipeline", None, &data).id(&id).into_future()
+            workflows
+                .create_workflow("probe_pipeline", None, &data)
+                .id(&id)
+                .into_future()
         };
         patiently(create).await?;
         match approved {
@@ -179,9 +195,11 @@ async fn until_all_ended(scene: &Scene, wanted: usize) -> TestResult {
     loop {
         let list = || Box::pin(scene.workflows.list_workflows(all));
         let all = patiently(list).await?;
-        let ended = all.iter().filter(|record| record.status.is_ended()).count();
+        let ended = all.iter().filter(|record| record.is_ended()).count();
         if ended == wanted {
-            let failed = all.iter().find(|record| record.status != WorkflowStatus::Completed);
+            let failed = all
+                .iter()
+                .find(|record| record.status != WorkflowStatus::Completed);
             assert!(failed.is_none(), "{failed:?}");
             return Ok(());
         }

@@ -18,7 +18,8 @@ async fn an_engine_that_wakes_after_its_lease_loses_and_spoils_nothing() -> Test
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_wakes_while_another_runs_the_state_loses_and_spoils_nothing() -> TestResult {
+async fn an_engine_that_wakes_while_another_runs_the_state_loses_and_spoils_nothing() -> TestResult
+{
     bounded(Duration::from_secs(120), wake_late(true)).await
 }
 
@@ -30,22 +31,33 @@ async fn wake_late(meanwhile: bool) -> TestResult {
     let ids: Vec<String> = SLEEPS_MS.iter().map(|ms| format!("w{ms}")).collect();
     for (id, sleep_ms) in ids.iter().zip(SLEEPS_MS) {
         let data = json!({"sleep_ms": sleep_ms});
-        scene.workflows.create_workflow("probe_pipeline", None, &data).id(id).await?;
+        scene
+            .workflows
+            .create_workflow("probe_pipeline", None, &data)
+            .id(id)
+            .await?;
     }
     // The slowest are in `first` by now, the fastest at the gate.
-    scene.until("w300", "it is in its second state", |record| {
-        record.state.as_str() == "second"
-    })
-    .await;
+    scene
+        .until("w300", "it is in its second state", |record| {
+            record.state.as_str() == "second"
+        })
+        .await;
     zombie.signal(Signal::STOP);
     let stopped_at = tokio::time::Instant::now();
     let other = scene.engine().await;
     match meanwhile {
         // The delivery in the record says who drives.
-        true => scene.until("w6000", "the other has taken over", |record| {
-            record.driver.as_ref().is_some_and(|driver| driver.delivery > 1)
-        })
-        .await,
+        true => {
+            scene
+                .until("w6000", "the other has taken over", |record| {
+                    record
+                        .driver
+                        .as_ref()
+                        .is_some_and(|driver| driver.delivery > 1)
+                })
+                .await
+        }
         false => scene.until_at_the_gate("w1500").await,
     };
     assert!(
@@ -59,7 +71,10 @@ async fn wake_late(meanwhile: bool) -> TestResult {
         scene.until_at_the_gate(id).await;
     }
     for id in &ids {
-        scene.workflows.signal_workflow(id, "approve", json!({})).await?;
+        scene
+            .workflows
+            .signal_workflow(id, "approve", json!({}))
+            .await?;
     }
     for id in &ids {
         let record = scene.until_completed(id).await;
@@ -69,9 +84,16 @@ async fn wake_late(meanwhile: bool) -> TestResult {
     scene.until_no_task_is_left().await;
     drop(other);
     // It has lost what it had, and works on: alone it takes the next one down the line.
-    scene.workflows.create_workflow("probe_pipeline", None, json!({})).id("next").await?;
+    scene
+        .workflows
+        .create_workflow("probe_pipeline", None, json!({}))
+        .id("next")
+        .await?;
     scene.until_at_the_gate("next").await;
-    scene.workflows.signal_workflow("next", "approve", json!({})).await?;
+    scene
+        .workflows
+        .signal_workflow("next", "approve", json!({}))
+        .await?;
     scene.check_the_line(&scene.until_completed("next").await);
     let noisy = zombie.stderr().contains("what it did not ask for");
     assert!(!noisy, "the zombie's log: {}", zombie.stderr());

@@ -422,6 +422,7 @@ fn effect_id(epoch: u64, kind: &EffectKind) -> String {
         EffectKind::Checkpoint { name, .. } => format!("{epoch}.checkpoint.{name}"),
         EffectKind::DeleteCheckpoint { name } => format!("{epoch}.delete.{name}"),
         EffectKind::Answer { request, .. } => format!("{epoch}.answer.{request}"),
+        EffectKind::Bury { task, .. } => format!("{epoch}.bury.{}", task.id),
     }
 }
 

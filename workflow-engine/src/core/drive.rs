@@ -102,6 +102,8 @@ pub(crate) enum Input {
     Ran(Box<Ran>),
     Exited,
     Slept,
+    /// Instead of running or sleeping: the engine is about to stop.
+    Yield,
 }
 
 /// What is under way, and so what the next input means.
@@ -135,6 +137,8 @@ enum Stage {
     /// Whether another engine has the version.
     Asking,
     Parking,
+    /// The engine stops: the workflow is given to another.
+    Yielding,
     /// A write is done; its effects are being begun, or done where the next write has to wait for them.
     Effecting {
         wait: bool,
@@ -150,6 +154,7 @@ enum Stage {
 enum Purpose {
     Applying,
     TakingIn,
+    GoingOn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,6 +277,10 @@ impl Drive {
                 self.answered = false;
                 self.read_again()
             }
+            (Stage::Running | Stage::Sleeping, Input::Yield) => self.give_away(),
+            (Stage::Yielding, Input::Written(_) | Input::Conflict | Input::TooLarge(_)) => {
+                Action::End(End::Later(Duration::ZERO))
+            }
             (Stage::Appending | Stage::Applying | Stage::TakingOver(_), Input::Conflict) => {
                 self.read_again()
             }
@@ -330,6 +339,15 @@ impl Drive {
         let known = record.knows(&self.task.id);
         let same_definition = record.definition == self.task.definition;
         self.base = Some(*found);
+        if !same_definition && self.task.task != Verb::Start {
+            return self.refuse(refusal(
+                codes::NO_SUCH_WORKFLOW,
+                format!(
+                    "`{}` has no workflow `{}`",
+                    self.task.definition, self.task.workflow_id
+                ),
+            ));
+        }
         match driver {
             Some(driver) if driver.task == self.task.id => self.take_over(driver.delivery),
             // Whoever takes it from the inbox answers it, or has noted the answer; parking is all that it can have written.
@@ -381,8 +399,10 @@ impl Drive {
         let state = shape.state(&state);
         let fork = self.task.from.is_some();
         let runs = state.is_some_and(|state| state.needs_run(false) && !state.checkpoint && !fork);
-        // Somebody waits to hear that it has begun; and what does not run decides nothing.
-        match self.task.reply_to.is_none() && runs {
+        // Somebody waits to hear that it has begun; what does not run decides nothing; and a state that has taken an engine
+        // with it must be counted.
+        let first = self.author.driver.delivery <= 1;
+        match self.task.reply_to.is_none() && runs && first {
             true => self.go_on(),
             false => {
                 let mut draft = self.draft(&shape);
@@ -398,6 +418,10 @@ impl Drive {
             let message = "the checkpoint that it was to begin with does not exist";
             return self.refuse(refusal(codes::NO_SUCH_CHECKPOINT, message.to_owned()));
         };
+        if found.definition.as_ref().is_some_and(|of| *of != self.task.definition) {
+            let message = "the checkpoint is of a workflow of another definition";
+            return self.refuse(refusal(codes::STATE_MISMATCH, message.to_owned()));
+        }
         self.origin = Some(*found);
         self.start()
     }

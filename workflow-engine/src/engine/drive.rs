@@ -6,6 +6,7 @@ use mcp_runtime::{
     Format, McpError, Name, TraceContext, code, telemetry,
     transport::{Delivered, Lease, StoreError, WriteError},
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
 use crate::{
@@ -119,10 +120,9 @@ impl Driving<'_> {
                 Input::Answered
             }
             Action::Run => {
-                // A workflow that goes on elsewhere is better than one that makes a pod hang.
-                if self.home.draining.is_cancelled() {
-                    return Err(End::Later(Duration::ZERO));
-                }
+                let Some(_place) = self.place().await else {
+                    return Ok(Input::Yield);
+                };
                 failpoint("engine.run");
                 let ran = self.run_state(lease).await;
                 failpoint("engine.ran");
@@ -132,18 +132,28 @@ impl Driving<'_> {
                 self.exit_state(lease).await;
                 Input::Exited
             }
-            Action::Sleep(pause) => {
-                tokio::time::sleep(pause).await;
-                Input::Slept
-            }
+            Action::Sleep(pause) => tokio::select! {
+                () = tokio::time::sleep(pause) => Input::Slept,
+                () = self.home.draining.cancelled() => Input::Yield,
+            },
             Action::End(end) => return Err(end),
         })
+    }
+
+    /// A place to run a state in. None once the engine is to stop: a workflow that goes on elsewhere is better than one
+    /// that makes a pod hang.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            () = self.home.draining.cancelled() => None,
+            place = Arc::clone(&self.family.places).acquire_owned() => place.ok(),
+        }
     }
 
     async fn read(&self) -> Result<Input, End> {
         let id = self.core.task().workflow_id.as_str();
         loop {
-            match self.home.store.read(id).await {
+            match self.home.store.read_fresh(id).await {
                 Ok(found) => return Ok(Input::Found(found.map(Box::new))),
                 Err(error) => self.not_read(&error).await?,
             }

@@ -27,6 +27,9 @@ use super::{
 /// How long one publish is repeated before it is begun anew.
 const PUBLISH_TIME: Duration = Duration::from_secs(20);
 
+/// The last millisecond of the year 9998.
+const LATEST_MS: u64 = 253_370_764_799_999;
+
 /// The effects of one drive that are under way.
 pub(super) struct Effects {
     home: Arc<Home>,
@@ -59,7 +62,7 @@ impl Effects {
             };
             let span = tracing::Span::current();
             let done = async move {
-                doing.until_done(&effect.kind).await;
+                doing.until_done(&effect).await;
                 effect.id
             };
             self.running.spawn(done.instrument(span));
@@ -108,11 +111,11 @@ struct Doing {
 
 impl Doing {
     /// Until it is done, or the server will never do it. Ended from outside when the lease is lost.
-    async fn until_done(&self, effect: &EffectKind) {
+    async fn until_done(&self, effect: &Effect) {
         loop {
             match self.once(effect).await {
                 Ok(()) => return,
-                Err(error @ (StoreError::Refused { .. } | StoreError::TooLarge { .. })) => {
+                Err(error) if is_final(&error) => {
                     tracing::error!(%error, "the server refuses an effect of a workflow");
                     return;
                 }
@@ -124,8 +127,8 @@ impl Doing {
         }
     }
 
-    async fn once(&self, effect: &EffectKind) -> Result<(), StoreError> {
-        match effect {
+    async fn once(&self, effect: &Effect) -> Result<(), StoreError> {
+        match &effect.kind {
             EffectKind::Event(event) => self.publish(event).await,
             EffectKind::Timer {
                 entry,
@@ -138,8 +141,10 @@ impl Doing {
             }
             EffectKind::DeleteCheckpoint { name } => {
                 let id = self.record.id.as_str();
-                self.home.store.delete_checkpoint(id, name).await
+                let epoch = effect.epoch();
+                self.home.store.delete_checkpoint(id, name, epoch).await
             }
+            EffectKind::Bury { task, error } => self.bury(task, error).await,
             EffectKind::Answer {
                 request,
                 reply_to,
@@ -205,6 +210,17 @@ impl Doing {
             })
     }
 
+    async fn bury(&self, task: &Task, error: &McpError) -> Result<(), StoreError> {
+        let body = task.encode().map_err(|error| StoreError::Refused {
+            code: 0,
+            description: error.to_string(),
+        })?;
+        let subject = self.home.store.task_subject(task);
+        let place = (self.home.herald.name(), &self.definition);
+        let id = format!("dead.{}.{}", self.record.id, task.id);
+        transport::bury_copy(&self.home.client, &subject, body, &id, place, error.clone()).await
+    }
+
     /// A task that the server delivers when its time has come. One per workflow: a later one replaces it.
     async fn schedule(&self, entry: u64, attempt: u32, at_ms: u64) -> Result<(), StoreError> {
         let store = &self.home.store;
@@ -219,6 +235,8 @@ impl Doing {
         })?;
         let (schedule, target) = store.timer_subjects(&self.definition, id.as_str());
         let mut headers = HeaderMap::new();
+        // Beyond the year 9999 there is no way to write a time.
+        let at_ms = at_ms.min(LATEST_MS);
         headers.insert("Nats-Schedule", format!("@at {}", rfc3339(at_ms)));
         headers.insert("Nats-Schedule-Target", target);
         headers.insert("Nats-Msg-Id", task.id.as_str());
@@ -226,6 +244,17 @@ impl Doing {
         transport::publish(&self.home.client, schedule, headers, body, PUBLISH_TIME)
             .await
             .map(drop)
+    }
+}
+
+/// Whether the server will never do it. A full disk or account is no such refusal: it may have room again.
+fn is_final(error: &StoreError) -> bool {
+    /// Of our own making, without the right, or a schedule that is none.
+    const FINAL: [u64; 4] = [0, 403, 10189, 10190];
+    match error {
+        StoreError::Refused { code, .. } => FINAL.contains(code),
+        StoreError::TooLarge { .. } => true,
+        _ => false,
     }
 }
 

@@ -6,6 +6,7 @@ use mcp_runtime::{
     Client, Name, Worker,
     transport::{self, StoreError},
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{core::Shapes, definition::Definition, store::Store};
@@ -13,6 +14,8 @@ use crate::{core::Shapes, definition::Definition, store::Store};
 /// The versions of one definition.
 pub(super) struct Family {
     pub(super) shapes: Shapes,
+    /// In which states run. Tasks beyond it are taken all the same: a stop must not wait for a state of another workflow.
+    pub(super) places: Arc<Semaphore>,
     versions: Vec<Arc<Definition>>,
 }
 
@@ -36,12 +39,18 @@ impl Home {
         store: Store,
         families: BTreeMap<Name, Vec<Arc<Definition>>>,
         abandon: CancellationToken,
+        places: usize,
     ) -> Self {
         let client = worker.client().clone();
         let families = families.into_iter().map(|(name, versions)| {
             let shapes = versions.iter().map(|version| Arc::clone(&version.shape));
             let shapes = shapes.collect();
-            (name, Arc::new(Family { shapes, versions }))
+            let family = Family {
+                shapes,
+                places: Arc::new(Semaphore::new(places)),
+                versions,
+            };
+            (name, Arc::new(family))
         });
         Self {
             herald: client.named(herald()),

@@ -126,6 +126,8 @@ impl IntoFuture for CreateWorkflow {
 
 impl Workflows {
     async fn start(&self, task: Task) -> Result<WorkflowRecord, WorkflowError> {
+        // Looks first, and patiently: from here on the server is there.
+        let mut existing = self.get_workflow(task.workflow_id.as_str()).await?;
         let store = self.store().await?;
         // Mistakes are found here rather than among the dead letters.
         let beginning = self.beginning(&task).await?;
@@ -135,15 +137,27 @@ impl Workflows {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Msg-Id", task.message_id());
         headers.insert("Content-Type", Format::Msgpack.content_type());
+        // A start of the same workflow that still waits or runs, recognised also when the stream has forgotten its id.
+        headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
         let subject = store.task_subject(&task);
-        let duplicate =
-            transport::publish(&self.client, subject, headers, body, STORE_TIME).await?;
         let id = task.workflow_id.as_str();
-        let existing = match duplicate {
-            true => self.get_workflow(id).await?,
-            // Stored long ago, perhaps: the engine leaves such a workflow as it is.
-            false => store.read(id).await?.map(|found| found.record),
-        };
+        if existing.is_none() {
+            let stored = transport::publish(&self.client, subject, headers, body, STORE_TIME).await;
+            let known = match stored {
+                Ok(duplicate) => duplicate,
+                Err(error) if error.is_conflict() => true,
+                Err(error) => return Err(error.into()),
+            };
+            if known {
+                existing = self.get_workflow(id).await?;
+                let refused = || WorkflowError::Invalid {
+                    reason: format!(
+                        "a start of `{id}` was refused a moment ago; it lies among the dead letters, choose another id"
+                    ),
+                };
+                existing = Some(existing.ok_or_else(refused)?);
+            }
+        }
         match existing {
             Some(record) if record.definition != task.definition => {
                 Err(WorkflowError::refused(crate::core::refusal(

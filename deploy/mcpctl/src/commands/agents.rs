@@ -1,9 +1,16 @@
 //! `mcpctl agents`: who is running.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod schema;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use clap::Args;
-use mcp_agent_sdk::runtime::{InstanceState, PresenceRecord};
+use mcp_agent_sdk::runtime::{ActionInfo, InstanceState, PresenceRecord};
 use serde_json::json;
 
 use crate::{
@@ -15,12 +22,19 @@ use crate::{
 
 /// Lists the agents that are running, one line for each instance.
 ///
-/// An instance that dies without taking leave stays in the list for about 15 s.
+/// An instance that dies without taking leave stays in the list for about 15 s. Of one agent its actions are shown too, with
+/// what they take and give where the agent tells it. An agent that runs in several versions is marked.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example: mcpctl agents writer
+Example: mcpctl --json agents --watch")]
 pub(crate) struct AgentsArgs {
     /// Only this agent
     #[arg(value_name = "AGENT")]
     agent: Option<String>,
+    /// Goes on until it is ended: a table on a terminal, else one change a line; with --json one document a line
+    #[arg(long)]
+    watch: bool,
 }
 
 pub(crate) async fn run(args: AgentsArgs, global: &Global) -> Result<(), Failure> {
@@ -29,17 +43,68 @@ pub(crate) async fn run(args: AgentsArgs, global: &Global) -> Result<(), Failure
     if let Some(agent) = &args.agent {
         records.retain(|record| &record.agent == agent);
     }
+    if args.watch {
+        return watch::watch(&client, args.agent.as_deref(), global.json).await;
+    }
     if global.json {
-        output::json(&json!({ "agents": records }));
+        output::json(&json!({ "agents": records, "several_versions": skewed(&records) }));
     } else if records.is_empty() {
         output::note("no agent is running; start one, such as the test agent `mcpctl probe`");
     } else {
-        output::line(table(&records, now_ms()).render());
+        output::line(overview(&records, now_ms()));
+        if args.agent.is_some() {
+            output::line(actions(&records));
+        }
     }
     Ok(())
 }
 
+/// The table, and what is remarkable about it.
+fn overview(records: &[PresenceRecord], now_ms: u64) -> String {
+    let mut text = table(records, now_ms).render();
+    for (agent, versions) in skewed(records) {
+        let versions: Vec<&str> = versions.into_iter().collect();
+        let remark = format!("`{agent}` runs in several versions: {}", versions.join(", "));
+        let _ = write!(text, "\n{}", output::paint(Tone::Warning, &remark));
+    }
+    text
+}
+
+/// The agents that run in several versions at once.
+fn skewed(records: &[PresenceRecord]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for record in records {
+        let of_agent = versions.entry(&record.agent).or_default();
+        of_agent.insert(&record.version);
+    }
+    versions.retain(|_, versions| versions.len() > 1);
+    versions
+}
+
+/// What an agent can be asked for: each action once for each shape that it has among the versions.
+fn actions(records: &[PresenceRecord]) -> String {
+    let mut text = String::new();
+    let mut told: Vec<&ActionInfo> = Vec::new();
+    for action in records.iter().flat_map(|record| &record.actions) {
+        if told.contains(&action) {
+            continue;
+        }
+        told.push(action);
+        let _ = write!(text, "\n{}", output::paint(Tone::Strong, &action.name));
+        for (what, schema) in [
+            ("takes", &action.parameters_schema),
+            ("gives", &action.result_schema),
+        ] {
+            if let Some(schema) = schema {
+                let _ = write!(text, "\n  {what} {}", schema::readable(schema));
+            }
+        }
+    }
+    text
+}
+
 fn table(records: &[PresenceRecord], now_ms: u64) -> Table {
+    let skewed = skewed(records);
     let mut table = Table::new(&[
         "agent", "instance", "version", "state", "load", "up", "actions",
     ]);
@@ -53,7 +118,10 @@ fn table(records: &[PresenceRecord], now_ms: u64) -> Table {
         table.row([
             Cell::toned(Tone::Strong, record.agent.as_str()),
             record.instance.as_str().into(),
-            record.version.as_str().into(),
+            match skewed.contains_key(record.agent.as_str()) {
+                true => Cell::toned(Tone::Warning, record.version.as_str()),
+                false => record.version.as_str().into(),
+            },
             state(record.state),
             format!(
                 "{}/{} ({:.0} %)",
@@ -92,6 +160,17 @@ pub(crate) fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_versions_of_one_agent_are_remarked() {
+        let record = |agent: &str, version: &str| -> PresenceRecord {
+            let record = json!({"agent": agent, "instance": version, "version": version, "state": "ready"});
+            serde_json::from_value(record).unwrap()
+        };
+        let records = [record("a", "1.0"), record("a", "1.1"), record("b", "1.0")];
+        let text = overview(&records, 0);
+        assert!(text.ends_with("`a` runs in several versions: 1.0, 1.1"), "{text}");
+    }
 
     #[test]
     fn one_line_tells_all_about_an_instance() {

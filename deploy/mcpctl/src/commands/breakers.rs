@@ -1,5 +1,7 @@
 //! `mcpctl breakers`: the circuit breakers of the running agents, and opening or closing them by hand.
 
+mod watch;
+
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -22,7 +24,9 @@ use crate::{
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "\
-Example: mcpctl breakers open renderer --agent director --for 30s"
+Examples:
+  mcpctl breakers --watch
+  mcpctl breakers open renderer --agent director --for 30s"
 )]
 pub(crate) struct BreakersArgs {
     #[command(subcommand)]
@@ -30,6 +34,9 @@ pub(crate) struct BreakersArgs {
     /// Only the breakers of this agent
     #[arg(long, value_name = "AGENT")]
     agent: Option<String>,
+    /// Goes on until Ctrl-C: a line for each breaker that changes its state; with --json one document a line
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,6 +73,7 @@ struct Breaker {
 
 pub(crate) async fn run(args: BreakersArgs, global: &Global) -> Result<(), Failure> {
     match args.order {
+        None if args.watch => watch::watch(args.agent.as_deref(), global).await,
         None => list(args.agent.as_deref(), global).await,
         Some(Order::Open { breaker, time }) => {
             let for_ms = time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
@@ -124,11 +132,16 @@ fn table(records: &[PresenceRecord]) -> Table {
 }
 
 fn state(breaker: &BreakerStatus) -> Cell {
+    let (tone, words) = state_in_words(breaker);
+    Cell::toned(tone, words)
+}
+
+fn state_in_words(breaker: &BreakerStatus) -> (Tone, &'static str) {
     match (breaker.state, breaker.forced) {
-        (BreakerState::Closed, _) => Cell::toned(Tone::Good, "closed"),
-        (BreakerState::HalfOpen, _) => Cell::toned(Tone::Warning, "half-open"),
-        (BreakerState::Open, false) => Cell::toned(Tone::Bad, "open"),
-        (BreakerState::Open, true) => Cell::toned(Tone::Bad, "open (forced)"),
+        (BreakerState::Closed, _) => (Tone::Good, "closed"),
+        (BreakerState::HalfOpen, _) => (Tone::Warning, "half-open"),
+        (BreakerState::Open, false) => (Tone::Bad, "open"),
+        (BreakerState::Open, true) => (Tone::Bad, "open (forced)"),
     }
 }
 

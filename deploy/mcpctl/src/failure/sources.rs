@@ -79,6 +79,9 @@ impl From<SendError> for Failure {
             )),
             SendError::NobodyListens { .. } => Self::unreachable(text)
                 .remedy("start one, or send without --realtime: it then waits"),
+            SendError::NoInstance { target } => Self::unreachable(text).remedy(format!(
+                "start `{target}`, or let the command wait in its queue"
+            )),
             SendError::Transport { .. } => Self::unreachable(text),
             _ => Self::usage(text),
         };

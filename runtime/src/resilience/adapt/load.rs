@@ -8,6 +8,9 @@ use super::config::AdaptConfig;
 /// every few seconds and then count in full.
 const MEMORY: Duration = Duration::from_millis(500);
 
+/// For what has to be noticed at once: a queue that has run empty.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// Two heartbeats. What is older is not known any more.
 const STALE: Duration = Duration::from_secs(10);
 
@@ -31,16 +34,19 @@ pub(super) struct Load {
     seen: Option<Instant>,
     capacity: f64,
     utilization: f64,
+    utilization_now: f64,
     queue_wait: f64,
 }
 
 impl Load {
     pub(super) fn take_in(&mut self, report: LoadReport, now: Instant) {
-        let keep = self.seen.map_or(0.0, |seen| {
-            let age = now.saturating_duration_since(seen);
-            (-age.as_secs_f64() / MEMORY.as_secs_f64()).exp()
-        });
-        let blend = |old: f64, new: f64| old * keep + new * (1.0 - keep);
+        let age = self.seen.map(|seen| now.saturating_duration_since(seen));
+        let keep = |memory: Duration| {
+            age.map_or(0.0, |age| (-age.as_secs_f64() / memory.as_secs_f64()).exp())
+        };
+        let blend_over =
+            |memory, old: f64, new: f64| old * keep(memory) + new * (1.0 - keep(memory));
+        let blend = |old, new| blend_over(MEMORY, old, new);
         let utilization = if report.utilization.is_nan() {
             0.0
         } else {
@@ -48,6 +54,7 @@ impl Load {
         };
         self.capacity = blend(self.capacity, f64::from(report.capacity));
         self.utilization = blend(self.utilization, utilization);
+        self.utilization_now = blend_over(MOMENT, self.utilization_now, utilization);
         self.queue_wait = blend(self.queue_wait, report.queue_wait_p95.as_secs_f64());
         self.seen = Some(self.seen.map_or(now, |seen| seen.max(now)));
     }
@@ -80,6 +87,10 @@ impl Load {
 
     pub(super) fn is_busy(&self, config: &AdaptConfig, now: Instant) -> bool {
         self.is_known(now) && self.utilization >= config.busy
+    }
+
+    pub(super) fn is_busy_now(&self, config: &AdaptConfig) -> bool {
+        self.utilization_now >= config.busy
     }
 
     fn is_known(&self, now: Instant) -> bool {

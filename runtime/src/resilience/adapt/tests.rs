@@ -105,8 +105,8 @@ fn the_reported_load_raises_holds_and_cuts() {
         adapter.observe(Signal::PushedBack, 1.0, LATENCY, now);
         let cut = adapter.limit(now).unwrap();
         adapter.held_back();
-        // Later than what waited longest was sent.
-        now += millis(700);
+        // Later than what waited longest was sent, and than what the report looks back on.
+        now += millis(1_700);
         let report = LoadReport {
             capacity: 8,
             utilization,
@@ -119,6 +119,7 @@ fn the_reported_load_raises_holds_and_cuts() {
     };
     check(0.2, 0, |limit, cut| limit == cut * LARGEST_STEP);
     check(0.9, 0, |limit, cut| limit == cut + cut.sqrt());
+    check(0.9, 100, |limit, cut| limit == cut + cut.sqrt() * BUSY_STEP);
     check(1.0, 300, |limit, cut| limit == cut);
     check(1.0, 600, |limit, cut| limit < cut);
 }
@@ -191,4 +192,87 @@ proptest! {
             prop_assert!((5.0..=limit).contains(&pace));
         }
     }
+}
+
+/// An adapter whose target has said that it is busy, after `sent` commands and `answers` to them in half a second.
+fn flooded(sent: u32, answers: u32, wait_ms: u64) -> (RateAdapter, Instant) {
+    let (mut adapter, mut now) = (RateAdapter::default(), start());
+    for n in 0..sent {
+        now += millis(500) / sent;
+        adapter.sent(1.0, now);
+        if n >= sent - answers {
+            adapter.observe(Signal::Done, 1.0, millis(50), now);
+        }
+    }
+    adapter.observe_load(busy(wait_ms), now);
+    (adapter, now)
+}
+
+fn busy(wait_ms: u64) -> LoadReport {
+    LoadReport {
+        capacity: 8,
+        utilization: 1.0,
+        queue_wait_p95: millis(wait_ms),
+    }
+}
+
+#[test]
+fn a_flood_is_seen_before_anybody_has_waited_long() {
+    let check = |sent, answers, wait_ms, limited: bool| {
+        let (mut adapter, now) = flooded(sent, answers, wait_ms);
+        let limit = adapter.limit(now);
+        assert_eq!(
+            limit.is_some(),
+            limited,
+            "{sent} {answers} {wait_ms}: {limit:?}"
+        );
+    };
+    check(100, 20, 60, true);
+    check(100, 20, 0, false); // all may be at work
+    check(100, 50, 60, false); // what is ahead is done in half a second
+    check(100, 4, 60, false); // so few answers are an accident
+}
+
+#[test]
+fn a_cut_is_judged_only_when_the_report_no_longer_tells_of_the_time_before() {
+    let (mut adapter, now) = flooded(100, 20, 60);
+    let first = adapter.limit(now).unwrap();
+    let mut limits = Vec::new();
+    for after in [700, 1_500, 1_900, 2_600] {
+        adapter.observe_load(busy(800), now + millis(after));
+        limits.push(adapter.limit(now + millis(after)).unwrap());
+    }
+    assert_eq!(limits[..2], [first; 2]);
+    assert!(limits[3] < first, "{limits:?}");
+}
+
+#[test]
+fn a_busy_target_is_not_forgotten() {
+    let (mut adapter, now) = flooded(100, 20, 60);
+    let later = now + AdaptConfig::default().forget_after;
+    adapter.observe_load(busy(200), later);
+    assert!(adapter.limit(later).is_some());
+    let idle = LoadReport {
+        utilization: 0.2,
+        ..busy(0)
+    };
+    adapter.observe_load(idle, later + millis(5_000));
+    assert_eq!(adapter.limit(later + millis(5_000)), None);
+}
+
+#[test]
+fn a_sender_whose_critical_commands_wait_gains_even_while_others_queue() {
+    let check = |critical: bool| {
+        let (mut adapter, now) = flooded(100, 20, 60);
+        let (limit, later) = (adapter.limit(now).unwrap(), now + millis(700));
+        match critical {
+            true => adapter.held_back_critical(),
+            false => adapter.held_back(),
+        }
+        adapter.observe_load(busy(400), later);
+        adapter.observe(Signal::Done, 1.0, LATENCY, later);
+        adapter.limit(later).unwrap() > limit
+    };
+    assert!(check(true));
+    assert!(!check(false));
 }

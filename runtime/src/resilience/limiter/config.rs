@@ -22,8 +22,9 @@ pub struct LimiterConfig {
     /// target busy between two turns of a scheduler, too little to flood it. Up to a minute.
     pub burst: Duration,
     /// What only `critical` may use: so many tokens on credit as the rate makes in this time; the others wait until they
-    /// are paid back. Default 1 s: critical commands go on at once while what comes behind them is slowed, and are slowed
-    /// themselves only when they alone are too many. Up to a minute.
+    /// are paid back. As many again are kept for it of what is held back while a target works off its queue; what is
+    /// owed then is forgiven at the end. Default 1 s: critical commands go on at once while what comes behind them is
+    /// slowed, and are slowed themselves only when they alone are too many. Up to a minute.
     pub reserve: Duration,
     /// How long a command waits for its turn; less where its deadline is nearer. Default 1 s: who waits longer is better
     /// told so, and retries with backoff. Up to an hour.
@@ -84,7 +85,7 @@ impl LimiterConfig {
         (rate * self.burst.as_secs_f64()).max(SMALLEST_BURST)
     }
 
-    /// What may be owed at a rate.
+    /// What may be owed at a rate, and what is kept beside it at most.
     pub(super) fn credit_of(&self, rate: f64) -> f64 {
         rate * self.reserve.as_secs_f64()
     }

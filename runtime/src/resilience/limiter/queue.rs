@@ -45,6 +45,8 @@ pub(super) struct Queue<W> {
     bucket: Option<TokenBucket>,
     /// What the bucket may owe.
     credit: f64,
+    /// What the limit makes beyond the pace: kept for `critical`.
+    reserve: Option<TokenBucket>,
     paused_until: Option<Instant>,
     scheduler: LaneScheduler,
     /// By lane, then by arrival.
@@ -62,6 +64,7 @@ impl<W> Queue<W> {
             config,
             bucket: None,
             credit: 0.0,
+            reserve: None,
             paused_until: None,
             lanes: std::array::from_fn(|_| BTreeMap::new()),
             arrivals: 0,
@@ -239,12 +242,25 @@ impl<W> Queue<W> {
         let (least, weight) = (self.least(lane), weight(lane));
         if let Some(bucket) = &mut self.bucket
             && let Err(wait) = bucket.try_take_leaving(least, weight, now)
+            && !self.take_reserve(lane, now)
         {
-            self.adapter.held_back();
+            match lane {
+                Priority::Critical => self.adapter.held_back_critical(),
+                _ => self.adapter.held_back(),
+            }
             return Err(wait);
         }
         self.adapter.sent(weight, now);
         Ok(())
+    }
+
+    /// While the pace is below the limit, the difference goes to `critical` alone: it need not wait for a queue of others.
+    fn take_reserve(&mut self, lane: Priority, now: Instant) -> bool {
+        let reserve = self.reserve.as_mut().filter(|_| lane == Priority::Critical);
+        reserve.is_some_and(|reserve| {
+            let weight = weight(lane);
+            reserve.burst() >= weight && reserve.try_take(weight, now).is_ok()
+        })
     }
 
     /// What has to be left in the bucket. `critical` has credit, and so has a lane that it has kept from its turn.
@@ -260,17 +276,33 @@ impl<W> Queue<W> {
     /// Brings the bucket to the adapter's pace.
     pub(super) fn follow(&mut self, now: Instant) {
         let (Some(limit), Some(pace)) = (self.adapter.limit(now), self.adapter.pace(now)) else {
-            self.bucket = None;
+            (self.bucket, self.reserve) = (None, None);
             return;
         };
         let (burst, credit) = (self.config.burst_of(limit), self.config.credit_of(limit));
         match &mut self.bucket {
             Some(bucket) if bucket.rate() == pace && self.credit == credit => {}
             Some(bucket) => {
+                // The end of a drain: nothing queues any more, and to pay back first would leave handlers idle.
+                let was_slowed = self.reserve.as_ref().is_some_and(|it| it.rate() > 0.0);
                 bucket.set_rate(pace, burst, now);
-                bucket.forgive(credit);
+                bucket.forgive(if was_slowed && pace == limit {
+                    0.0
+                } else {
+                    credit
+                });
             }
             None => self.bucket = Some(TokenBucket::new(pace, burst, now)),
+        }
+        let (spare, kept) = (limit - pace, credit);
+        match &mut self.reserve {
+            Some(reserve) if reserve.rate() == spare && reserve.burst() == kept => {}
+            Some(reserve) => reserve.set_rate(spare, kept, now),
+            None => {
+                let mut empty = TokenBucket::new(spare, 0.0, now);
+                empty.set_rate(spare, kept, now);
+                self.reserve = Some(empty);
+            }
         }
         self.credit = credit;
     }

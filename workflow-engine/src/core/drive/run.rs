@@ -1,20 +1,25 @@
 //! Driving: state after state on the spot, until the workflow waits or ends.
 
+use std::time::Duration;
+
 use crate::{
     core::advance::{advance, advance_by_itself, fail},
     effect::{Effect, MAX_PENDING},
-    record::{WorkflowRecord, WorkflowStatus},
+    record::{Driver, WorkflowRecord, WorkflowStatus},
 };
 
-use crate::core::{codes, refusal};
+use mcp_runtime::Name;
+
+use crate::{core::{Need, codes, refusal}, shape::WorkflowShape};
 
 use super::{
-    Action, Drive, ELSEWHERE_DELAY, End, McpError, Ran, Room, Stage, TOO_LARGE_DELAY, Takeover,
+    Action, Drive, ELSEWHERE_DELAY, End, McpError, Purpose, Ran, Room, Stage, TOO_LARGE_DELAY, Takeover,
     Verb, Versioned,
 };
 
-/// A state whose engines vanished this often has killed them.
-const MAX_TAKEOVERS: u32 = 5;
+/// A state whose engines vanished this often has killed them. More than a command is given: replicas die every few
+/// seconds, a state that waits for a dead one's lease loses its own engine too, and six times in a row does happen.
+const MAX_TAKEOVERS: u32 = 12;
 
 impl Drive {
     /// An earlier delivery of this task has driven the workflow, unless it is a later one that does.
@@ -51,6 +56,21 @@ impl Drive {
         }
         let record = draft.close(&self.author);
         self.write(record, Stage::TakingOver(Takeover::Writing))
+    }
+
+    /// Another engine is to go on at once. That is no death: a driver without a delivery is not counted when it is taken over.
+    pub(super) fn give_away(&mut self) -> Action {
+        let written = self.base.as_ref().is_some_and(|base| base.revision > 0);
+        let Some(mut record) = self.record().filter(|_| written).cloned() else {
+            return Action::End(End::Later(Duration::ZERO));
+        };
+        record.epoch += 1;
+        record.updated_at = self.now_ms;
+        record.driver = Some(Driver {
+            task: self.task.id.clone(),
+            delivery: 0,
+        });
+        self.write(record, Stage::Yielding)
     }
 
     /// What is written becomes what is known, and its effects are begun.
@@ -134,10 +154,26 @@ impl Drive {
             self.stage = Stage::Running;
             return Action::Run;
         }
+        if self.leaves_by_early_signal(&shape) {
+            return self.fetch(Need::Exit, Purpose::GoingOn);
+        }
         let mut draft = self.draft(&shape);
         advance_by_itself(&mut draft);
         let record = draft.close(&self.author);
         self.write(record, Stage::TakingIn)
+    }
+
+    /// A state that waits for a signal that is there already is left at once, and its exit hook is still to run.
+    fn leaves_by_early_signal(&self, shape: &WorkflowShape) -> bool {
+        let Some(record) = self.record() else {
+            return false;
+        };
+        let awaited = shape
+            .state(&record.state)
+            .filter(|state| state.on_exit && state.then.is_some())
+            .and_then(|state| state.signal.as_ref());
+        let early = |name: &Name| record.signals.iter().any(|signal| signal.name == *name);
+        awaited.is_some_and(early) && self.supplies.exited != Some(record.entry)
     }
 
     /// Writes what a state has decided, and what has come in meanwhile, in one.

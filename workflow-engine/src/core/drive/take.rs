@@ -5,6 +5,7 @@ use mcp_runtime::McpError;
 use crate::{
     core::apply::{Applied, apply, collides},
     effect::EffectKind,
+    record::WorkflowStatus,
     task::{Task, Verb},
 };
 
@@ -33,7 +34,15 @@ impl Drive {
     pub(super) fn take_in(&mut self) -> Action {
         let first = self.record().and_then(|record| record.inbox.first());
         let target = first.and_then(|task| self.target_of(task));
-        let Some(shape) = target.or_else(|| self.shape().cloned()) else {
+        // A stop needs no more of the definition than any version has, nor does what has ended.
+        let stops = first.is_some_and(|task| task.task == Verb::Stop)
+            || self
+                .record()
+                .and_then(|record| record.rest)
+                .is_some_and(WorkflowStatus::is_ended);
+        let newest = || self.shapes.last().filter(|_| stops).cloned();
+        let shape = target.or_else(|| self.shape().cloned()).or_else(newest);
+        let Some(shape) = shape else {
             return self.ask_for_version();
         };
         let mut draft = self.draft(&shape);
@@ -69,7 +78,7 @@ impl Drive {
             };
             draft.record.inbox.remove(0);
             draft.taken(&task.id);
-            note_answer(draft, task, refused);
+            note_end(draft, task, refused);
             taken += 1;
         }
         (taken, None)
@@ -91,12 +100,12 @@ impl Drive {
         self.room = Room::Nothing;
         let refused = draft.record.inbox.remove(0);
         draft.taken(&refused.id);
-        note_answer(&mut draft, refused, Some(error));
+        note_end(&mut draft, refused, Some(error));
         let record = draft.close(&self.author);
         self.write(record, Stage::TakingIn)
     }
 
-    fn fetch(&mut self, need: Need, purpose: Purpose) -> Action {
+    pub(super) fn fetch(&mut self, need: Need, purpose: Purpose) -> Action {
         self.stage = Stage::Fetching(purpose);
         match need {
             Need::Exit => Action::Exit,
@@ -108,6 +117,7 @@ impl Drive {
         let next = match purpose {
             Purpose::Applying => self.apply(),
             Purpose::TakingIn => self.take_in(),
+            Purpose::GoingOn => self.go_on(),
         };
         // Read for one task only: the next one may ask for what this one has just written.
         if matches!(next, Action::Write(..)) {
@@ -117,14 +127,19 @@ impl Drive {
     }
 }
 
-fn note_answer(draft: &mut Draft<'_>, task: Task, refused: Option<McpError>) {
-    let Some(reply_to) = task.reply_to else {
-        return;
-    };
-    draft.effect(EffectKind::Answer {
-        request: task.id,
-        reply_to,
-        json: task.json,
-        error: refused,
-    });
+/// Answered where somebody waits for that; a task that was refused and that nobody asks about is kept for a person.
+fn note_end(draft: &mut Draft<'_>, mut task: Task, refused: Option<McpError>) {
+    match (task.reply_to.take(), refused) {
+        (Some(reply_to), refused) => draft.effect(EffectKind::Answer {
+            request: task.id,
+            reply_to,
+            json: task.json,
+            error: refused,
+        }),
+        (None, Some(error)) if task.task != Verb::Wake => draft.effect(EffectKind::Bury {
+            task: Box::new(task),
+            error,
+        }),
+        (None, _) => {}
+    }
 }

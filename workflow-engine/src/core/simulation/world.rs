@@ -256,13 +256,9 @@ impl World {
                 self.put_checkpoint(name, *epoch, Some(copy));
             }
             EffectKind::DeleteCheckpoint { name } => {
-                let epoch = effect
-                    .id
-                    .split('.')
-                    .next()
-                    .and_then(|epoch| epoch.parse().ok());
-                self.put_checkpoint(name, epoch.unwrap(), None);
+                self.put_checkpoint(name, effect.epoch(), None);
             }
+            EffectKind::Bury { task, error } => self.ledger.answer(&task.id, Some(error)),
             EffectKind::Answer { request, error, .. } => {
                 self.ledger.answer(request, error.as_ref());
             }

@@ -77,7 +77,7 @@ async fn follow(
             // Bars that were overtaken are an error here, and no loss.
             Ok(news) = news.recv() => pass_on(ctx, id, news).await,
             _ = look.tick() => match ctx.get_workflow(id).await {
-                Ok(Some(record)) if record.status.is_ended() => {
+                Ok(Some(record)) if record.is_ended() => {
                     while let Ok(news) = news.try_recv() {
                         pass_on(ctx, id, news).await;
                     }

@@ -85,7 +85,7 @@ fn span(step: &Step<'_>, until: Option<u64>) -> String {
 
 /// Of the state it is in: how long it has been there, or was until it ended, and what it does there.
 fn so_far(record: &WorkflowRecord, step: &Step<'_>, now_ms: u64) -> String {
-    if record.status.is_ended() {
+    if record.is_ended() {
         let stayed = span(step, Some(record.updated_at));
         return format!("{stayed}, {}", record.status);
     }

@@ -81,7 +81,7 @@ async fn wait(
     global: &Global,
 ) -> Result<(), Failure> {
     let rests =
-        |record: &WorkflowRecord| record.status.is_ended() || status::needs_somebody(record);
+        |record: &WorkflowRecord| record.is_ended() || status::needs_somebody(record);
     let see = |record: &WorkflowRecord| match rests(record) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),

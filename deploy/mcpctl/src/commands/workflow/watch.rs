@@ -46,7 +46,7 @@ async fn watch(args: WatchArgs, global: &Global) -> Result<(), Failure> {
     let ended = follow(&workflows, &args.id, args.timeout, |record| {
         unread |= tell(last.as_ref(), record, global, spinner.as_ref()).is_err();
         last = Some(record.clone());
-        match unread || record.status.is_ended() {
+        match unread || record.is_ended() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }

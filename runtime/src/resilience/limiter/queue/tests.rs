@@ -194,3 +194,44 @@ proptest! {
         prop_assert_eq!(queue.waiting_by_lane(), [0; 4]);
     }
 }
+
+#[test]
+fn critical_commands_do_not_wait_for_a_queue_to_be_worked_off() {
+    let mut now = start();
+    let mut queue = Queue::<()>::new(Checked::default());
+    for n in 0..200 {
+        now += Duration::from_millis(5);
+        queue.take(Priority::Normal, now).unwrap();
+        if n % 4 == 0 {
+            queue.observe(
+                Priority::Normal,
+                Signal::Done,
+                Duration::from_millis(50),
+                now,
+            );
+        }
+    }
+    let overloaded = LoadReport {
+        capacity: 8,
+        utilization: 1.0,
+        queue_wait_p95: Duration::from_secs(4),
+    };
+    queue.observe_load(overloaded, now);
+    let limit = queue.adapter.limit(now).unwrap();
+    while queue.take(Priority::High, now).is_ok() {}
+    // More than the pace, less than the limit, until the queue is worked off.
+    let gap = Duration::from_secs_f64(0.5 / (0.8 * limit));
+    let end = now + queue.adapter.drains_for(now).unwrap();
+    while now < end {
+        assert!(
+            queue.take(Priority::Critical, now).is_ok(),
+            "{:?} left",
+            end - now
+        );
+        now += gap;
+    }
+    // And what is owed then is forgiven: the others go on at once.
+    queue.follow(end);
+    now = end + Duration::from_millis(50);
+    assert!(queue.take(Priority::Normal, now).is_ok());
+}

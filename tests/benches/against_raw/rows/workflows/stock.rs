@@ -30,9 +30,9 @@ struct Start {
 /// Workflows stored in this process; each has its own number.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Enough that the first and the last tenth, which are not timed, are longer than what runs at once.
+/// Enough that most of them run while all places are taken.
 pub(super) fn smallest(parallel: usize) -> u64 {
-    (parallel as u64 * 10).max(100)
+    (parallel as u64 * 6).max(50)
 }
 
 /// So many workflows as at this rate of transitions last for the window.
