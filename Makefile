@@ -21,6 +21,7 @@ test: tools lint build ## lints and every test: unit, doc, integration, conforma
 	$(CARGO) test $(LOCKED) --workspace
 
 bench: nats-server ## ours against raw async-nats (QUICK=1 a first look, FULL=1 every row, ROWS="workflows" some)
+	$(CARGO) build $(LOCKED) --release -p mcpctl
 	$(CARGO) bench $(LOCKED) -p mcp-runtime --bench policies
 	$(CARGO) bench $(LOCKED) -p mcp-tests --bench against_raw -- $${ROWS:+"$$ROWS"}
 

@@ -249,7 +249,6 @@ impl<S> Context<S> {
     }
 
     /// Which agents are there, read once or watched.
-    #[must_use]
     pub fn agents(&self) -> Agents {
         Agents::of(&self.inner.client)
     }

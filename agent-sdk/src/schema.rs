@@ -28,7 +28,8 @@ impl Schemas {
     pub(crate) fn of<P: schemars::JsonSchema, R: schemars::JsonSchema>() -> Self {
         use schemars::generate::SchemaSettings;
         // The dialect is the same for all, and named in the protocol.
-        let settings = || SchemaSettings::draft2020_12().with(|settings| settings.meta_schema = None);
+        let settings =
+            || SchemaSettings::draft2020_12().with(|settings| settings.meta_schema = None);
         let reading = settings().for_deserialize().into_generator();
         let writing = settings().for_serialize().into_generator();
         Self {
@@ -44,7 +45,12 @@ pub(crate) fn described(names: &[String], schemas: &HashMap<String, Schemas>) ->
     let mut fitting = |action: &str, what: &str, schema: &Value| {
         let size = schema.to_string().len();
         if size > LARGEST.min(left) {
-            tracing::warn!(action, what, size, "a schema is left out of the presence record");
+            tracing::warn!(
+                action,
+                what,
+                size,
+                "a schema is left out of the presence record"
+            );
             return None;
         }
         left -= size;
@@ -76,9 +82,19 @@ mod tests {
             schemas.insert(name.clone(), Schemas { parameters, result });
         }
         let told = described(&names, &schemas);
-        let has: Vec<bool> = told.iter().map(|told| told.parameters_schema.is_some()).collect();
-        assert_eq!(has, [false, true, true, true, false, false], "one too large, then no room");
-        assert!(told.iter().all(|told| told.result_schema.is_some()), "what is small still fits");
+        let has: Vec<bool> = told
+            .iter()
+            .map(|told| told.parameters_schema.is_some())
+            .collect();
+        assert_eq!(
+            has,
+            [false, true, true, true, false, false],
+            "one too large, then no room"
+        );
+        assert!(
+            told.iter().all(|told| told.result_schema.is_some()),
+            "what is small still fits"
+        );
         assert!(serde_json::to_string(&told).unwrap().len() < ALL + 1024);
     }
 }

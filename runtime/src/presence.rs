@@ -159,13 +159,12 @@ impl Presence {
             load,
             record,
         );
-        let mut echoes = client
+        // Over the connection that writes: the server must know of the subscription by then.
+        let mut echoes = lifeline
             .nats()
             .subscribe(echo_subject)
             .await
             .map_err(|error| failed(error.to_string()))?;
-        // Another connection writes the record: the server must know of the subscription by then.
-        client.flush().await;
         let sent = std::time::Instant::now();
         heart
             .beat(ANNOUNCE_TIMEOUT)

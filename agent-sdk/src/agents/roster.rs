@@ -155,7 +155,10 @@ impl Roster {
         if is_steady && known.now.is_ok() {
             known.steady_at = None;
         }
-        let takes = known.now.as_ref().is_ok_and(|record| self.filter.takes(record));
+        let takes = known
+            .now
+            .as_ref()
+            .is_ok_and(|record| self.filter.takes(record));
         known.shown = is_steady && takes;
         if known.change().is_some() && !known.is_news {
             known.is_news = true;
@@ -201,8 +204,12 @@ impl Roster {
 
     /// What is in view, ordered by agent and instance.
     pub(super) fn current(&self) -> Vec<PresenceRecord> {
-        let mut records: Vec<PresenceRecord> =
-            self.known.values().filter_map(Known::in_view).cloned().collect();
+        let mut records: Vec<PresenceRecord> = self
+            .known
+            .values()
+            .filter_map(Known::in_view)
+            .cloned()
+            .collect();
         records.sort_by(|a, b| (&a.agent, &a.instance).cmp(&(&b.agent, &b.instance)));
         records
     }
@@ -256,10 +263,12 @@ impl Known {
     fn change(&self) -> Option<AgentChange> {
         match (&self.told, self.in_view()) {
             (None, Some(now)) => Some(AgentChange::Online(now.clone())),
-            (Some(before), Some(now)) if !tells_the_same(before, now) => Some(AgentChange::Changed {
-                before: before.clone(),
-                now: now.clone(),
-            }),
+            (Some(before), Some(now)) if !tells_the_same(before, now) => {
+                Some(AgentChange::Changed {
+                    before: before.clone(),
+                    now: now.clone(),
+                })
+            }
             (Some(last), None) => Some(AgentChange::Offline {
                 last: last.clone(),
                 gone: self.now.as_ref().err().copied().unwrap_or(Gone::Filtered),
@@ -274,7 +283,13 @@ fn tells_the_same(a: &PresenceRecord, b: &PresenceRecord) -> bool {
     let breakers = |record: &PresenceRecord| -> Vec<_> {
         let breakers = record.breakers.iter();
         breakers
-            .map(|breaker| (breaker.target.clone(), breaker.action.clone(), breaker.state))
+            .map(|breaker| {
+                (
+                    breaker.target.clone(),
+                    breaker.action.clone(),
+                    breaker.state,
+                )
+            })
             .collect()
     };
     a.state == b.state

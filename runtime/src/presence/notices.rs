@@ -138,8 +138,17 @@ impl Online {
 
 /// Publishes that this instance is online. A notice and no more: one that cannot be stored is logged.
 pub(super) async fn tell_online(client: Client, notice: Online) {
-    let message_id = format!("online.{}.{}.{}", notice.agent, notice.instance, notice.revision);
-    let told = publish(&client, &notice.agent, INSTANCE_ONLINE, &message_id, &notice);
+    let message_id = format!(
+        "online.{}.{}.{}",
+        notice.agent, notice.instance, notice.revision
+    );
+    let told = publish(
+        &client,
+        &notice.agent,
+        INSTANCE_ONLINE,
+        &message_id,
+        &notice,
+    );
     if let Err(error) = told.await {
         tracing::debug!(%error, "the notice of being online was not stored");
     }

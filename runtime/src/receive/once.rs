@@ -25,6 +25,9 @@ use super::{
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
+/// An owner that lives renews its reservation every third of 10 s; one that has not for so long is gone.
+const SILENCE: Duration = Duration::from_millis(4_500);
+
 /// Between two tries to renew a reservation while the server is away.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(300);
 
@@ -39,6 +42,30 @@ enum Step {
     Wait,
     /// It may be reserved.
     Take,
+    /// It may be reserved once its owner has shown no sign of life for a while.
+    Inherit,
+}
+
+/// A reservation of the same message by somebody who may be gone.
+struct Legacy {
+    revision: u64,
+    seen_at: Instant,
+    errors: Vec<McpError>,
+}
+
+impl Legacy {
+    /// What the owner leaves, looked at from when it was first seen like this.
+    fn of(found: &Found, before: Option<Self>) -> Self {
+        let errors = found.record.as_ref().map(|record| record.errors.clone());
+        match before {
+            Some(before) if before.revision == found.revision => before,
+            _ => Self {
+                revision: found.revision,
+                seen_at: Instant::now(),
+                errors: errors.unwrap_or_default(),
+            },
+        }
+    }
 }
 
 fn step(
@@ -66,9 +93,11 @@ fn step(
     match record.state {
         OutcomeState::Done => Step::Replay,
         OutcomeState::Failing => Step::Take,
-        // Our own, left by an execution that was abandoned: in this process nobody works on it now. Or
-        // that of this very message, whose redelivery proves that its first owner has lost it.
-        OutcomeState::Reserved if record.owner == owner || same_message => Step::Take,
+        // Our own, left by an execution that was abandoned: in this process nobody works on it now.
+        OutcomeState::Reserved if record.owner == owner => Step::Take,
+        // That of this very message. Mostly its first owner is gone; but a server that restarts may deliver again what
+        // somebody works on.
+        OutcomeState::Reserved if same_message => Step::Inherit,
         OutcomeState::Reserved => Step::Wait,
     }
 }
@@ -155,8 +184,18 @@ impl Shared {
         // Mostly there is nothing yet: the first try saves the look.
         let mut found = Found::default();
         let mut pause = FIRST_LOOK;
+        let mut legacy: Option<Legacy> = None;
         loop {
-            match step(&found, key, inbound, command, self.instance.as_str()) {
+            let mut step = step(&found, key, inbound, command, self.instance.as_str());
+            if step == Step::Inherit {
+                let left = Legacy::of(&found, legacy.take());
+                step = match left.seen_at.elapsed() >= SILENCE {
+                    true => Step::Take,
+                    false => Step::Wait,
+                };
+                legacy = Some(left);
+            }
+            match step {
                 Step::Replay => {
                     let record = found.record.as_ref().expect("only a record is replayed");
                     return Err(Box::new(self.replay(inbound, command, record)));
@@ -167,7 +206,7 @@ impl Shared {
                         .message("the idempotency key was used before, with other parameters");
                     return Err(Box::new(self.refuse(inbound, command, error)));
                 }
-                Step::Wait => {
+                Step::Wait | Step::Inherit => {
                     slot.step_aside();
                     if let Some(verdict) = self.wait(inbound, command, sleep(pause)).await {
                         return Err(Box::new(verdict));
@@ -185,6 +224,8 @@ impl Shared {
                             .record
                             .take()
                             .map(|record| record.errors)
+                            // It may have expired while its owner was waited for.
+                            .or_else(|| legacy.as_ref().map(|left| left.errors.clone()))
                             .unwrap_or_default(),
                     };
                     let record = self.reserved(inbound, command, key, errors);

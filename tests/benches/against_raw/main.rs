@@ -30,7 +30,7 @@ async fn main() -> Result<(), Failed> {
     rows::commands::run(&mut rounds).await?;
     rows::events::run(&mut rounds).await?;
     rows::workflows::run(&mut rounds).await?;
-    rows::overload::run(&rounds).await?;
+    let settings = rounds.settings().clone();
     let rows = rounds.into_rows();
     table::print(&rows);
     if let Some(path) = table::write_json(&rows)? {
@@ -41,5 +41,6 @@ async fn main() -> Result<(), Failed> {
             path.display()
         );
     }
-    Ok(())
+    // Last: its processes are built and started first, and it has no rows.
+    rows::overload::run(&settings).await
 }

@@ -22,7 +22,10 @@ fn main() -> Done {
         }
         ["blocker", url, threads] => {
             let mut runtime = Builder::new_multi_thread();
-            let runtime = runtime.worker_threads(threads.parse()?).enable_all().build()?;
+            let runtime = runtime
+                .worker_threads(threads.parse()?)
+                .enable_all()
+                .build()?;
             runtime.block_on(blocker(url))
         }
         ["crowd", url, count, interval_ms] => {

@@ -56,6 +56,9 @@ async fn survives(threads: &str, at_once: usize) -> TestResult {
         panic!("{} counted as {gone:?}", last.instance);
     }
     assert_eq!(view.current().len(), 1);
-    assert_eq!(events(&client, "blocker", "instance_offline").await?.len(), 0);
+    assert_eq!(
+        events(&client, "blocker", "instance_offline").await?.len(),
+        0
+    );
     Ok(())
 }

@@ -6,8 +6,7 @@ mod peer;
 mod views;
 
 use mcp_agent_sdk::{
-    Agent, Agents, Client, Context, JsonSchema, McpError, TestBroker, code,
-    runtime::ActionInfo,
+    Agent, Agents, Client, Context, JsonSchema, McpError, TestBroker, code, runtime::ActionInfo,
     schemars,
 };
 use mcp_tests::{eventually, run};
@@ -35,7 +34,10 @@ async fn who_requires_an_instance_fails_fast_and_publishes_nothing() -> TestResu
     assert!(error.is_temporary(), "one may start");
     assert_eq!(stored(&client).await?, 0);
 
-    let writer = Agent::new("writer").on("nothing", nothing).start(&client).await?;
+    let writer = Agent::new("writer")
+        .on("nothing", nothing)
+        .start(&client)
+        .await?;
     send().require_online().await?;
     assert_eq!(stored(&client).await?, 1);
 
@@ -67,7 +69,9 @@ async fn draft(_: Context, draft: Draft) -> Result<Text, McpError> {
 async fn schemas_of_described_actions_are_there_for_all_to_read() -> TestResult {
     let broker = TestBroker::start().await?;
     let client = broker.client().await?;
-    let agent = Agent::new("writer").on_described("draft", draft).on("nothing", nothing);
+    let agent = Agent::new("writer")
+        .on_described("draft", draft)
+        .on("nothing", nothing);
     let _writer = agent.start(&client).await?;
 
     let records = Agents::of(&client).action("draft").list().await?;
@@ -77,7 +81,11 @@ async fn schemas_of_described_actions_are_there_for_all_to_read() -> TestResult 
     let [draft, nothing] = &record.actions[..] else {
         panic!("two actions: {record:?}");
     };
-    assert_eq!(nothing, &ActionInfo::named("nothing"), "who derives nothing tells nothing");
+    assert_eq!(
+        nothing,
+        &ActionInfo::named("nothing"),
+        "who derives nothing tells nothing"
+    );
     let takes = draft.parameters_schema.as_ref().expect("it is described");
     assert_eq!(takes["required"], serde_json::json!(["topic"]));
     assert_eq!(takes["properties"]["topic"]["type"], "string");
@@ -85,9 +93,16 @@ async fn schemas_of_described_actions_are_there_for_all_to_read() -> TestResult 
     assert_eq!(gives["properties"]["text"]["type"], "string");
 
     let shown = run(broker.url(), &["agents", "writer"]).await;
-    assert!(shown.stdout.contains("takes {topic: string, words?: integer | null}"), "{shown:?}");
+    assert!(
+        shown
+            .stdout
+            .contains("takes {topic: string, words?: integer | null}"),
+        "{shown:?}"
+    );
     assert!(shown.stdout.contains("gives {text: string}"), "{shown:?}");
-    let told = run(broker.url(), &["--json", "agents", "writer"]).await.json();
+    let told = run(broker.url(), &["--json", "agents", "writer"])
+        .await
+        .json();
     assert_eq!(&told["agents"][0]["actions"][0]["parameters_schema"], takes);
     Ok(())
 }
@@ -104,9 +119,17 @@ async fn versions_side_by_side_are_marked() -> TestResult {
     assert_eq!(only_new.len(), 1);
     assert_eq!(only_new[0].instance, new.instance().as_str());
     let shown = run(broker.url(), &["agents"]).await;
-    assert!(shown.stdout.contains("`writer` runs in several versions: 1.0, 1.1"), "{shown:?}");
+    assert!(
+        shown
+            .stdout
+            .contains("`writer` runs in several versions: 1.0, 1.1"),
+        "{shown:?}"
+    );
     let told = run(broker.url(), &["--json", "agents"]).await.json();
-    assert_eq!(told["several_versions"]["writer"], serde_json::json!(["1.0", "1.1"]));
+    assert_eq!(
+        told["several_versions"]["writer"],
+        serde_json::json!(["1.0", "1.1"])
+    );
     Ok(())
 }
 
@@ -116,11 +139,16 @@ async fn changes_are_followed_line_by_line() -> TestResult {
     let client = broker.client().await?;
     let folder = std::env::temp_dir();
     let watching = ["--json", "agents", "--watch"];
-    let first = Agent::new("writer").on("nothing", nothing).start(&client).await?;
+    let first = Agent::new("writer")
+        .on("nothing", nothing)
+        .start(&client)
+        .await?;
     let watcher = mcp_tests::spawn(&folder, broker.url(), &watching).await;
     let lines = || -> Vec<serde_json::Value> {
         let text = watcher.stdout();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     };
     eventually("the watcher has begun", || async { !lines().is_empty() }).await;
     let instance = first.instance().to_string();
@@ -132,7 +160,14 @@ async fn changes_are_followed_line_by_line() -> TestResult {
     let lines = lines();
     assert_eq!(lines[0]["change"], "present");
     let last = lines.last().expect("there are lines");
-    assert_eq!((&last["change"], &last["reason"]), (&"offline".into(), &"left".into()));
-    assert!(lines.iter().all(|line| line["instance"] == instance.as_str()));
+    assert_eq!(
+        (&last["change"], &last["reason"]),
+        (&"offline".into(), &"left".into())
+    );
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["instance"] == instance.as_str())
+    );
     Ok(())
 }

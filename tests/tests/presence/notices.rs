@@ -38,7 +38,10 @@ async fn silent(view: &mut AgentsView, count: usize) -> Vec<String> {
     let mut gone = Vec::new();
     while gone.len() < count {
         match view.next().await {
-            Some(AgentChange::Offline { last, gone: Gone::Silent }) => gone.push(last.instance),
+            Some(AgentChange::Offline {
+                last,
+                gone: Gone::Silent,
+            }) => gone.push(last.instance),
             Some(AgentChange::Changed { .. }) => {}
             other => panic!("not expected: {other:?}"),
         }
@@ -51,8 +54,15 @@ async fn every_watcher_sees_a_kill_in_time_and_one_event_tells_it() -> TestResul
     let interval = Duration::from_secs(1);
     let broker = TestBroker::start().await?;
     let (client, other) = (broker.client().await?, broker.client().await?);
-    let watcher = |name: &str| Agent::new(name).on("nothing", nothing).heartbeat_interval(interval);
-    let _watchers = (watcher("a").start(&client).await?, watcher("b").start(&other).await?);
+    let watcher = |name: &str| {
+        Agent::new(name)
+            .on("nothing", nothing)
+            .heartbeat_interval(interval)
+    };
+    let _watchers = (
+        watcher("a").start(&client).await?,
+        watcher("b").start(&other).await?,
+    );
     let mut peer = Peer::start(&["crowd", broker.url(), "1", "1000"]).await;
     let mut views = [
         Agents::of(&client).agent("crowd").watch().await?,
@@ -64,10 +74,16 @@ async fn every_watcher_sees_a_kill_in_time_and_one_event_tells_it() -> TestResul
     for view in &mut views {
         let bound = tokio::time::timeout(2 * (3 * interval + SLACK), silent(view, 1));
         assert_eq!(bound.await?, [instance.as_str()]);
-        assert!(killed.elapsed() <= 3 * interval + SLACK, "seen after {:?}", killed.elapsed());
+        assert!(
+            killed.elapsed() <= 3 * interval + SLACK,
+            "seen after {:?}",
+            killed.elapsed()
+        );
     }
     eventually("the event is stored", || async {
-        events(&client, "crowd", "instance_offline").await.is_ok_and(|told| !told.is_empty())
+        events(&client, "crowd", "instance_offline")
+            .await
+            .is_ok_and(|told| !told.is_empty())
     })
     .await;
     // Whoever else has seen it has told it by now.
@@ -83,7 +99,10 @@ async fn coming_and_a_clean_stop_are_seen_at_once() -> TestResult {
     let broker = TestBroker::start().await?;
     let client = broker.client().await?;
     let mut view = Agents::of(&client).agent("writer").watch().await?;
-    let writer = Agent::new("writer").on("nothing", nothing).start(&client).await?;
+    let writer = Agent::new("writer")
+        .on("nothing", nothing)
+        .start(&client)
+        .await?;
     let instance = writer.instance().to_string();
     let soon = Duration::from_secs(2);
     let online = tokio::time::timeout(soon, view.next()).await?;
@@ -99,11 +118,20 @@ async fn coming_and_a_clean_stop_are_seen_at_once() -> TestResult {
     };
     let gone = tokio::time::timeout(soon, gone).await?;
     assert!(
-        matches!(&gone, Some(AgentChange::Offline { gone: Gone::Left, .. })),
+        matches!(
+            &gone,
+            Some(AgentChange::Offline {
+                gone: Gone::Left,
+                ..
+            })
+        ),
         "{gone:?}"
     );
     assert!(leaving.await?);
-    assert_eq!(events(&client, "writer", "instance_offline").await?.len(), 0);
+    assert_eq!(
+        events(&client, "writer", "instance_offline").await?.len(),
+        0
+    );
     let told = events(&client, "writer", "instance_online").await?;
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["instance"], instance.as_str());
@@ -127,7 +155,11 @@ async fn of_200_instances_20_that_die_at_once_are_told_once_each() -> TestResult
     let killed = Instant::now();
     let bound = 3 * interval + SLACK;
     let gone = tokio::time::timeout(2 * bound, silent(&mut view, EACH)).await?;
-    assert!(killed.elapsed() <= bound, "the last was seen after {:?}", killed.elapsed());
+    assert!(
+        killed.elapsed() <= bound,
+        "the last was seen after {:?}",
+        killed.elapsed()
+    );
     let gone: BTreeSet<String> = gone.into_iter().collect();
     assert_eq!(gone.len(), EACH, "none was told twice");
     eventually("20 events are stored", || async {
@@ -143,6 +175,9 @@ async fn of_200_instances_20_that_die_at_once_are_told_once_each() -> TestResult
         .collect();
     assert_eq!((told.len(), of), (EACH, gone));
     assert_eq!(view.current().len(), (PROCESSES - 1) * EACH);
-    assert_eq!(events(&client, "crowd", "instance_online").await?.len(), PROCESSES * EACH);
+    assert_eq!(
+        events(&client, "crowd", "instance_online").await?.len(),
+        PROCESSES * EACH
+    );
     Ok(())
 }

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use mcp_agent_sdk::{Agent, AgentChange, Agents, Gone, TestBroker};
 
-use crate::{TestResult, notices::events, nothing, peer::Peer};
+use crate::{TestResult, nothing, notices::events, peer::Peer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_server_takes_nobody_out_of_view_but_those_who_died_meanwhile() -> TestResult {
     let mut broker = TestBroker::start().await?;
     let client = broker.client().await?;
     let interval = Duration::from_secs(1);
-    let lives = Agent::new("crowd").on("nothing", nothing).heartbeat_interval(interval);
+    let lives = Agent::new("crowd")
+        .on("nothing", nothing)
+        .heartbeat_interval(interval);
     let lives = lives.start(&client).await?;
     let mut peer = Peer::start(&["crowd", broker.url(), "1", "1000"]).await;
     let mut view = Agents::of(&client).agent("crowd").watch().await?;
@@ -37,6 +39,10 @@ async fn a_restarted_server_takes_nobody_out_of_view_but_those_who_died_meanwhil
     let left = view.current();
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(left[0].instance, lives.instance().as_str());
-    assert_eq!(events(&client, "crowd", "instance_offline").await?.len(), 0, "nobody expired");
+    assert_eq!(
+        events(&client, "crowd", "instance_offline").await?.len(),
+        0,
+        "nobody expired"
+    );
     Ok(())
 }

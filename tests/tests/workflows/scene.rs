@@ -116,6 +116,8 @@ impl Scene {
 
     /// Each event of these workflows is in the stream once, and they are those of the line.
     pub(crate) async fn check_the_events(&self, record: &WorkflowRecord) -> TestResult {
+        // The record shows the end before its events are confirmed; the task is acknowledged after that.
+        self.until_no_task_is_left().await;
         let events = self.events(record.id.as_str()).await?;
         let once: std::collections::BTreeSet<&str> = events.iter().map(String::as_str).collect();
         assert_eq!(

@@ -19,7 +19,10 @@ impl Story {
     fn at(&mut self, second: u64, revision: u64, what: Result<&str, Gone>) -> Vec<&'static str> {
         let what = what.map(|state| {
             let record = serde_json::json!({"agent": "writer", "instance": "w1", "state": state});
-            (serde_json::from_value(record).unwrap(), Duration::from_secs(3))
+            (
+                serde_json::from_value(record).unwrap(),
+                Duration::from_secs(3),
+            )
         });
         let key = ("writer".to_owned(), "w1".to_owned());
         let now = self.begin + Duration::from_secs(second);
@@ -28,9 +31,16 @@ impl Story {
             .map(|change| match change {
                 AgentChange::Online(_) => "online",
                 AgentChange::Changed { .. } => "changed",
-                AgentChange::Offline { gone: Gone::Left, .. } => "left",
-                AgentChange::Offline { gone: Gone::Silent, .. } => "silent",
-                AgentChange::Offline { gone: Gone::Filtered, .. } => "filtered",
+                AgentChange::Offline {
+                    gone: Gone::Left, ..
+                } => "left",
+                AgentChange::Offline {
+                    gone: Gone::Silent, ..
+                } => "silent",
+                AgentChange::Offline {
+                    gone: Gone::Filtered,
+                    ..
+                } => "filtered",
             })
             .collect()
     }
@@ -47,10 +57,18 @@ fn coming_changing_and_leaving_are_told_once() {
     assert_eq!(story.next(0, Ok("ready")), ["online"]);
     assert_eq!(story.next(1, Ok("ready")), [""; 0]);
     assert_eq!(story.next(2, Ok("busy")), ["changed"]);
-    assert_eq!(story.at(2, 1, Ok("ready")), [""; 0], "an old revision is late");
+    assert_eq!(
+        story.at(2, 1, Ok("ready")),
+        [""; 0],
+        "an old revision is late"
+    );
     assert_eq!(story.next(3, Err(Gone::Left)), ["left"]);
     assert_eq!(story.next(4, Err(Gone::Left)), [""; 0]);
-    assert_eq!(story.next(5, Ok("ready")), ["online"], "who took leave is back at once");
+    assert_eq!(
+        story.next(5, Ok("ready")),
+        ["online"],
+        "who took leave is back at once"
+    );
 }
 
 #[test]
@@ -90,7 +108,10 @@ fn who_is_not_heard_again_after_an_outage_has_gone() {
     story.roster.forget_unheard(at(2), at(5));
     assert!(matches!(
         story.roster.next_change(),
-        Some(AgentChange::Offline { gone: Gone::Silent, .. })
+        Some(AgentChange::Offline {
+            gone: Gone::Silent,
+            ..
+        })
     ));
 }
 

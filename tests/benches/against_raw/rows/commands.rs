@@ -86,13 +86,12 @@ async fn group(rounds: &mut Rounds, sync: Sync, scale: Scale) -> Result<(), Fail
 /// Commands under way at once, and the size of each.
 fn widths(sync: Sync, scale: Scale) -> Vec<(usize, usize)> {
     let all = [1, 64, 256, 1_024];
+    let small = all.map(|parallel| (parallel, 256));
+    let large = all.map(|parallel| (parallel, 4_096));
     match (sync, scale) {
-        (Sync::Always, Scale::Main) => vec![(256, 256)],
-        (_, Scale::Full) | (Sync::Cached, _) => all
-            .iter()
-            .flat_map(|parallel| [(*parallel, 256), (*parallel, 4_096)])
-            .collect(),
-        (Sync::Always, Scale::Quick) => Vec::new(),
+        (Sync::Cached, Scale::Quick) => small.to_vec(),
+        (Sync::Always, Scale::Quick | Scale::Main) => vec![(256, 256)],
+        (Sync::Cached, _) | (_, Scale::Full) => [small, large].concat(),
     }
 }
 

@@ -9,21 +9,24 @@ use mcp_tests::Overload;
 
 use crate::{
     Failed,
-    rounds::Rounds,
     server::{Server, Sync},
-    settings::Scale,
+    settings::{Scale, Settings},
 };
 
-pub(crate) async fn run(rounds: &Rounds) -> Result<(), Failed> {
-    if !rounds.settings().wants("overload") {
+pub(crate) async fn run(settings: &Settings) -> Result<(), Failed> {
+    if !settings.wants("overload") {
         return Ok(());
     }
-    let (settle, measure) = match rounds.settings().scale {
+    let (settle, measure) = match settings.scale {
         Scale::Quick => (3, 5),
         Scale::Main => (5, 20),
         Scale::Full => (5, 60),
     };
-    for realtime in [false, true] {
+    let kinds: &[bool] = match settings.scale {
+        Scale::Quick => &[false],
+        Scale::Main | Scale::Full => &[false, true],
+    };
+    for realtime in kinds.iter().copied() {
         let server = Server::start(Sync::Cached).await?;
         let scenario = Overload {
             realtime,

@@ -78,7 +78,10 @@ mod tests {
         let check = |schema: Value, text: &str| assert_eq!(readable(&schema), text);
         check(json!({"type": "string"}), "string");
         check(json!({"type": ["integer", "null"]}), "integer | null");
-        check(json!({"type": "array", "items": {"type": "number"}}), "[number]");
+        check(
+            json!({"type": "array", "items": {"type": "number"}}),
+            "[number]",
+        );
         check(json!({"enum": ["a", "b"]}), r#""a" | "b""#);
         check(json!(true), "any");
         check(

@@ -89,7 +89,10 @@ async fn table(view: &mut AgentsView) -> Result<(), Failure> {
     loop {
         let text = overview(&view.current(), now_ms());
         let mut out = io::stdout().lock();
-        if write!(out, "{HOME_AND_CLEAR}{text}\n").and_then(|()| out.flush()).is_err() {
+        if writeln!(out, "{HOME_AND_CLEAR}{text}")
+            .and_then(|()| out.flush())
+            .is_err()
+        {
             return Ok(());
         }
         drop(out);
