@@ -3,7 +3,8 @@
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use mcp_runtime::{
-    Action, Client, Config, ConfigError, InvalidName, Name, WorkerConfig, env_duration, env_parsed, env_size,
+    Action, Client, Config, ConfigError, InvalidName, Name, WorkerConfig, env_duration, env_parsed,
+    env_size,
 };
 use mcp_workflow_engine::{Definitions, EngineConfig, Workflow};
 use serde::{Serialize, de::DeserializeOwned};
@@ -171,7 +172,9 @@ impl<S: Send + Sync + 'static> Agent<S> {
         F: HandlerFunction<S, P, R>,
     {
         let schemas = crate::schema::Schemas::of::<P, R>();
-        self.actions.schemas.insert(action.name().to_owned(), schemas);
+        self.actions
+            .schemas
+            .insert(action.name().to_owned(), schemas);
         self.handle(action, handler)
     }
 

@@ -2,10 +2,16 @@
 
 use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
-use mcp_runtime::{ActionInfo, CommandHandler, EventDelivery, EventHandler, Invocation, McpError, Raw, code};
+use mcp_runtime::{
+    ActionInfo, CommandHandler, EventDelivery, EventHandler, Invocation, McpError, Raw, code,
+};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{context::Context, event::Event, schema::{self, Schemas}};
+use crate::{
+    context::Context,
+    event::Event,
+    schema::{self, Schemas},
+};
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type BoxHandler<S> = Box<dyn Fn(Context<S>, Raw) -> BoxFuture<Result<Raw, McpError>> + Send + Sync>;

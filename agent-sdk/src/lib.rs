@@ -56,7 +56,6 @@ mod telemetry;
 mod testing;
 mod workflow;
 
-pub use mcp_runtime::Action;
 pub use agent::Agent;
 pub use agents::{AgentChange, Agents, AgentsView, Gone};
 pub use context::{Context, Idempotency};
@@ -65,19 +64,22 @@ pub use event::{Event, Subscription};
 pub use handler::{EventFunction, HandlerFunction};
 pub use host::RunningAgent;
 pub use logging::init_logging;
+pub use mcp_runtime::Action;
 pub use server::{LocalServer, LocalServerBuilder, ServerError, ServerProgram};
 pub use telemetry::{RunningTelemetry, Telemetry};
 pub use testing::TestBroker;
 
 pub use mcp_runtime::{
-    Category, Client, Config, McpError, Name, Priority, Progress, Raw, Recovery, SendCommand,
-    InstanceState, PresenceRecord, SendError, Severity, SubmitCommand, Submitted, code, resilience::RetryConfig, topology::Start,
+    Category, Client, Config, InstanceState, McpError, Name, PresenceRecord, Priority, Progress,
+    Raw, Recovery, SendCommand, SendError, Severity, SubmitCommand, Submitted, code,
+    resilience::RetryConfig, topology::Start,
 };
 
 pub use mcp_workflow_engine::{
-    CreateWorkflow, ControlWorkflow, DefinitionError, HistoryEntry, Signal, StateKind, StateRetry, StateShape, Workflow,
-    WorkflowCheckpoint, WorkflowContext, WorkflowError, WorkflowEvents, WorkflowFilter, WorkflowRecord, WorkflowShape,
-    WorkflowState, WorkflowStatus, WorkflowTransitionResult, Workflows,
+    ControlWorkflow, CreateWorkflow, DefinitionError, HistoryEntry, Signal, StateKind, StateRetry,
+    StateShape, Workflow, WorkflowCheckpoint, WorkflowContext, WorkflowError, WorkflowEvents,
+    WorkflowFilter, WorkflowRecord, WorkflowShape, WorkflowState, WorkflowStatus,
+    WorkflowTransitionResult, Workflows,
 };
 
 /// The JSON Schemas of types, for [`Agent::on_described`].

@@ -33,7 +33,9 @@ impl<S> Context<S> {
         initial_state: impl Into<Option<&'a str>>,
         initial_data: impl Serialize,
     ) -> CreateWorkflow {
-        let workflow = self.workflows().create_workflow(name, initial_state, initial_data);
+        let workflow = self
+            .workflows()
+            .create_workflow(name, initial_state, initial_data);
         let workflow = workflow.trace(self.trace().clone());
         match self.conversation_id() {
             Some(conversation) => workflow.conversation(conversation),

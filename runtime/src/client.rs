@@ -113,9 +113,8 @@ impl Client {
     /// streams of the same names with other settings.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let (namespace, name) = config.checked_names()?;
-        let protection =
-            Protection::new(config.breaker, config.breaker_scope, config.limiter)
-                .map_err(ConfigError::Policy)?;
+        let protection = Protection::new(config.breaker, config.breaker_scope, config.limiter)
+            .map_err(ConfigError::Policy)?;
         let (connected_tx, connected) = watch::channel(0);
         let denials = Denials::default();
         let nats = open(&config, &name, Arc::new(connected_tx), denials.clone()).await?;

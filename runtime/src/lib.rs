@@ -54,16 +54,17 @@ pub use dead_letters::{
 pub use error::{ConnectError, PublishError, ReceiveError, SendError};
 pub use events::{EventDelivery, EventHandler, EventSubscription, EventSubscriptionConfig};
 pub use message::{
-    CODES, CarriedError, Category, CodeInfo, Command, DecodeError, EncodeError, Event, Format, InvalidName,
-    InvalidPriority, Kind, Load, McpError, Name, Namespace, PROTOCOL_VERSION, Priority, Progress,
-    Raw, Recovery, Reply, ReplyKind, RetryPolicy, Severity, Status, Token, code,
+    CODES, CarriedError, Category, CodeInfo, Command, DecodeError, EncodeError, Event, Format,
+    InvalidName, InvalidPriority, Kind, Load, McpError, Name, Namespace, PROTOCOL_VERSION,
+    Priority, Progress, Raw, Recovery, Reply, ReplyKind, RetryPolicy, Severity, Status, Token,
+    code,
 };
 pub use outcome::{OutcomeRecord, OutcomeState};
 pub use presence::{ActionInfo, InstanceState, PresenceRecord};
 pub use receive::{CommandHandler, Invocation, Worker, WorkerConfig};
 pub use send::SendCommand;
-pub use targets::{BreakerScope, BreakerStatus};
 pub use submit::{SubmitCommand, Submitted};
+pub use targets::{BreakerScope, BreakerStatus};
 pub use trace::TraceContext;
 
 pub(crate) use clock::unix_ms;

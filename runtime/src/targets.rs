@@ -84,7 +84,12 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Target {
-    fn new(name: &Name, protection: Protection, places: &Arc<Semaphore>, changes: &Changes) -> Self {
+    fn new(
+        name: &Name,
+        protection: Protection,
+        places: &Arc<Semaphore>,
+        changes: &Changes,
+    ) -> Self {
         Self {
             name: name.clone(),
             budget: RetryBudget::default(),

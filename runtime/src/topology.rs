@@ -20,9 +20,7 @@ use async_nats::jetstream::Context;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 pub use compare::Difference;
-pub use consumer::{
-    EventConsumer, Start, ensure_agent, ensure_event_consumer, ensure_workflow,
-};
+pub use consumer::{EventConsumer, Start, ensure_agent, ensure_event_consumer, ensure_workflow};
 pub use error::TopologyError;
 pub use version::ServerVersion;
 

@@ -192,9 +192,7 @@ impl<S> WorkflowContext<S> {
         parameters: impl Serialize,
     ) -> SendCommand<R> {
         let command = self.scope.client.send_command(target, action, parameters);
-        let command = command
-            .idempotency_key(self.next_key())
-            .trace(self.trace());
+        let command = command.idempotency_key(self.next_key()).trace(self.trace());
         match self.conversation_id() {
             Some(conversation) => command.conversation(conversation),
             None => command,
@@ -214,9 +212,7 @@ impl<S> WorkflowContext<S> {
         parameters: impl Serialize,
     ) -> SubmitCommand {
         let command = self.scope.client.submit_command(target, action, parameters);
-        let command = command
-            .idempotency_key(self.next_key())
-            .trace(self.trace());
+        let command = command.idempotency_key(self.next_key()).trace(self.trace());
         match self.conversation_id() {
             Some(conversation) => command.conversation(conversation),
             None => command,

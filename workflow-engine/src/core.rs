@@ -8,9 +8,9 @@ mod advance;
 mod apply;
 mod draft;
 mod drive;
-mod started;
 #[cfg(test)]
 mod simulation;
+mod started;
 #[cfg(test)]
 mod table;
 
@@ -18,8 +18,8 @@ pub(crate) use advance::{Next, Outcome, Ran};
 pub(crate) use drive::{Action, Drive, End, Input, Versioned};
 pub(crate) use started::{Shapes, started};
 
-use mcp_runtime::{McpError, Name};
 pub(crate) use mcp_runtime::code as codes;
+use mcp_runtime::{McpError, Name};
 
 /// What a step cannot do without; the shell fetches it, and the step is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,7 +26,9 @@ impl Effect {
     /// The write that asked for it: every id begins with its epoch.
     pub(crate) fn epoch(&self) -> u64 {
         let epoch = self.id.split('.').next();
-        epoch.and_then(|epoch| epoch.parse().ok()).unwrap_or_default()
+        epoch
+            .and_then(|epoch| epoch.parse().ok())
+            .unwrap_or_default()
     }
 }
 

@@ -20,7 +20,10 @@ use mcp_runtime::{
 use serde_json::json;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{definition::{Definition, DefinitionError, Workflow}, store::Store};
+use crate::{
+    definition::{Definition, DefinitionError, Workflow},
+    store::Store,
+};
 
 use home::Home;
 
@@ -73,7 +76,10 @@ impl Definitions {
         agent: &Arc<S>,
     ) -> Result<(), EngineError> {
         let definition = workflow.build(agent)?;
-        let family = self.families.entry(definition.shape.name.clone()).or_default();
+        let family = self
+            .families
+            .entry(definition.shape.name.clone())
+            .or_default();
         let version = &definition.shape.version;
         if family.iter().any(|other| other.shape.version == *version) {
             return Err(EngineError::Twice {
@@ -185,7 +191,9 @@ impl Engine {
         let drained = self.pulling.into_iter().map(|pulling| pulling.drain(grace));
         let done = join_all(drained).await.into_iter().all(|done| done);
         if !done {
-            tracing::warn!("the grace is over, the states that still run are left to other engines");
+            tracing::warn!(
+                "the grace is over, the states that still run are left to other engines"
+            );
         }
         done
     }
@@ -196,7 +204,8 @@ async fn publish_definitions(
     client: &Client,
     definitions: &Definitions,
 ) -> Result<(), EngineError> {
-    let bucket = mcp_runtime::transport::Bucket::new(client, &client.namespace().definitions_bucket());
+    let bucket =
+        mcp_runtime::transport::Bucket::new(client, &client.namespace().definitions_bucket());
     for definition in definitions.families.values().flatten() {
         let shape = &definition.shape;
         let body = serde_json::to_vec(&**shape).unwrap_or_default();

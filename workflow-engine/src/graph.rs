@@ -13,7 +13,12 @@ impl WorkflowShape {
         let mut text = String::from("stateDiagram-v2\n");
         // Writing to a string cannot fail.
         for state in &self.states {
-            let _ = writeln!(text, "    state \"{}\" as {}", state.name, self.id(&state.name));
+            let _ = writeln!(
+                text,
+                "    state \"{}\" as {}",
+                state.name,
+                self.id(&state.name)
+            );
         }
         let _ = writeln!(text, "    [*] --> {}", self.id(&self.initial));
         for state in &self.states {
@@ -63,7 +68,12 @@ mod tests {
     #[test]
     fn diagram_has_every_state_and_way() {
         let workflow: Workflow = Workflow::new("w")
-            .state("ask-for-it", WorkflowState::wait_for("yes").then("done").within(Duration::from_secs(1), "late"))
+            .state(
+                "ask-for-it",
+                WorkflowState::wait_for("yes")
+                    .then("done")
+                    .within(Duration::from_secs(1), "late"),
+            )
             .state("late", WorkflowState::end())
             .state("done", WorkflowState::end());
         let expected = "stateDiagram-v2\n    state \"ask-for-it\" as s1\n    state \"late\" as s2\n    state \"done\" as s3\n    \

@@ -31,10 +31,8 @@ pub(crate) async fn run(steps: &Steps, state: &StateShape, scope: Scope) -> Ran 
         Some(limit) => {
             let timed = tokio::time::timeout(limit, whole(steps, &scope, &mut entered)).await;
             timed.unwrap_or_else(|_| {
-                Err(McpError::temporary(code::TIMEOUT).message(format!(
-                    "`{}` did not end within {limit:?}",
-                    state.name
-                )))
+                Err(McpError::temporary(code::TIMEOUT)
+                    .message(format!("`{}` did not end within {limit:?}", state.name)))
             })
         }
     };

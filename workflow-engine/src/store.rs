@@ -9,12 +9,7 @@ use mcp_runtime::{
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{
-    checkpoint::WorkflowCheckpoint,
-    core::Versioned,
-    record::WorkflowRecord,
-    task::Task,
-};
+use crate::{checkpoint::WorkflowCheckpoint, core::Versioned, record::WorkflowRecord, task::Task};
 
 /// The buckets and streams of workflows in one namespace.
 #[derive(Debug, Clone)]
@@ -83,7 +78,10 @@ impl Store {
     pub(crate) fn timer_subjects(&self, definition: &Name, workflow_id: &str) -> (String, String) {
         let (namespace, shard) = (self.client.namespace(), self.shard(workflow_id));
         let schedule = format!("{namespace}.timer.{definition}.{shard}.{workflow_id}");
-        (schedule, self.subject("wf", definition, "control", workflow_id))
+        (
+            schedule,
+            self.subject("wf", definition, "control", workflow_id),
+        )
     }
 
     /// As [`Store::read`], but never old: what an engine decides by, also when it decides to do nothing.
@@ -166,7 +164,9 @@ impl Store {
     ) -> Result<Option<WorkflowCheckpoint>, StoreError> {
         let key = format!("{workflow_id}.{name}");
         let entry = self.of(workflow_id).checkpoints.read(&key).await?;
-        let body = entry.map(|entry| entry.value).filter(|body| !body.is_empty());
+        let body = entry
+            .map(|entry| entry.value)
+            .filter(|body| !body.is_empty());
         // Something else under the key is no checkpoint of ours.
         Ok(body.and_then(|body| WorkflowCheckpoint::decode(&body).ok()))
     }
@@ -188,7 +188,9 @@ impl Store {
         let size = body.len();
         let message_id = format!("{id}.{}.checkpoint.{name}", checkpoint.epoch);
         let bucket = &self.of(id).checkpoints;
-        bucket.put(&format!("{id}.{name}"), &message_id, body).await?;
+        bucket
+            .put(&format!("{id}.{name}"), &message_id, body)
+            .await?;
         Ok(size)
     }
 

@@ -156,7 +156,8 @@ impl Task {
         let mut task: Self = format.decode(body).map_err(|error| invalid(&error))?;
         task.json = format == Format::Json;
         // It becomes a header: what cannot be one is no trace.
-        let is_header = |text: &String| text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
+        let is_header =
+            |text: &String| text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
         task.traceparent = task.traceparent.filter(is_header);
         task.check(subject)?;
         Ok(task)
@@ -183,7 +184,8 @@ impl Task {
         if let Some(field) = missing {
             return refuse(field, format!("the task lacks `{field}`"));
         }
-        let long = |text: &Option<String>, most| text.as_ref().is_some_and(|text| text.len() > most);
+        let long =
+            |text: &Option<String>, most| text.as_ref().is_some_and(|text| text.len() > most);
         for (field, value, most) in [
             ("version", &self.version, 32),
             ("conversation_id", &self.conversation_id, 256),

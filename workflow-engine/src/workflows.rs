@@ -6,8 +6,7 @@ mod error;
 mod list;
 
 use mcp_runtime::{
-    Client, Name, Token,
-    topology,
+    Client, Name, Token, topology,
     transport::{StoreError, server_now_ms},
 };
 use serde::Serialize;
@@ -84,7 +83,12 @@ impl Workflows {
         initial_state: impl Into<Option<&'a str>>,
         initial_data: impl Serialize,
     ) -> CreateWorkflow {
-        CreateWorkflow::new(self.clone(), definition, initial_state.into(), &initial_data)
+        CreateWorkflow::new(
+            self.clone(),
+            definition,
+            initial_state.into(),
+            &initial_data,
+        )
     }
 
     /// A workflow as it stands; `None` when there is none of this id.
@@ -150,7 +154,7 @@ impl Workflows {
 
     /// Moves a workflow on to a state, which the definition must allow.
     pub fn transition_workflow(&self, id: &str, to: &str) -> ControlWorkflow {
-        ControlWorkflow::new(self, Verb::Transition, id).to_state(to)
+        ControlWorkflow::new(self, Verb::Transition, id).towards(to)
     }
 
     /// Tells a workflow something; kept until it waits for it.
@@ -183,7 +187,7 @@ impl Workflows {
 
     /// Takes a workflow to another version of its definition that has its state, which is then entered anew.
     pub fn migrate_workflow(&self, id: &str, version: &str) -> ControlWorkflow {
-        ControlWorkflow::new(self, Verb::Migrate, id).to_version(version)
+        ControlWorkflow::new(self, Verb::Migrate, id).onto_version(version)
     }
 
     /// Removes the checkpoints of a name.
@@ -290,7 +294,6 @@ fn name(text: &str) -> Result<Name, WorkflowError> {
         reason: error.to_string(),
     })
 }
-
 
 impl From<StoreError> for WorkflowError {
     fn from(error: StoreError) -> Self {

@@ -58,12 +58,12 @@ impl Leases {
     pub(crate) fn keep(client: Client, lifeline: Arc<Lifeline>, stop: CancellationToken) -> Self {
         let leases = Self {
             client,
-            lifeline: Arc::clone(&lifeline),
+            lifeline,
             held: Arc::default(),
             next_id: Arc::default(),
         };
         let keeper = leases.clone();
-        lifeline.spawn(async move {
+        leases.lifeline.spawn(async move {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             while stop.run_until_cancelled(tick.tick()).await.is_some() {

@@ -82,7 +82,11 @@ pub(crate) fn pulls(
 ///
 /// What is here, asked for and outstanding never exceeds what is free by more than the largest message for each lane. A
 /// lane whose work is only guessed at gets a sixteenth of all at most, or the guesses would leave nothing to be asked for.
-pub(crate) fn byte_budgets(asks: [u64; LANES], lanes: [LaneState; LANES], bytes: ByteState) -> [u64; LANES] {
+pub(crate) fn byte_budgets(
+    asks: [u64; LANES],
+    lanes: [LaneState; LANES],
+    bytes: ByteState,
+) -> [u64; LANES] {
     let mut left = bytes.free.saturating_sub(bytes.outstanding);
     let mut budgets = [0; LANES];
     if bytes.free == 0 {

@@ -170,7 +170,10 @@ mod tests {
         for _ in 0..3 {
             assert!(bucket.try_take_leaving(-2.0, 1.0, now).is_ok());
         }
-        assert!(bucket.try_take_leaving(-2.0, 1.0, now).is_err(), "two are owed");
+        assert!(
+            bucket.try_take_leaving(-2.0, 1.0, now).is_err(),
+            "two are owed"
+        );
         assert_eq!(bucket.try_take(1.0, now), Err(Duration::from_millis(300)));
         bucket.forgive(1.0);
         assert_eq!(bucket.try_take(1.0, now), Err(Duration::from_millis(200)));

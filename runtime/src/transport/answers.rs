@@ -52,7 +52,9 @@ impl ExpectedAnswer {
 /// Fetches an answer that was too large for its message.
 async fn claimed(client: &Client, message: &async_nats::Message) -> Result<Reply, McpError> {
     let body = payload::check_out(client, message.headers.as_ref(), &message.payload).await;
-    let body = body.map_err(|error| error.to_mcp_error())?.unwrap_or_default();
+    let body = body
+        .map_err(|error| error.to_mcp_error())?
+        .unwrap_or_default();
     let frame = Format::of_message(message).and_then(|format| format.decode(&body));
     frame.map_err(|error| {
         McpError::permanent(code::INVALID_MESSAGE).message(format!("no response frame: {error}"))

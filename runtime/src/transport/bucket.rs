@@ -153,12 +153,7 @@ impl Bucket {
         self.store(key, headers, Bytes::new()).await.map(drop)
     }
 
-    async fn store(
-        &self,
-        key: &str,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<u64, StoreError> {
+    async fn store(&self, key: &str, headers: HeaderMap, body: Bytes) -> Result<u64, StoreError> {
         let outgoing = Outgoing {
             subject: format!("{}{key}", self.prefix),
             headers,
@@ -192,7 +187,9 @@ impl StoredAnswer {
         let value = STANDARD.decode(self.message.data);
         Ok(Entry {
             revision: self.message.seq,
-            value: value.map_err(|error| unavailable(error.to_string()))?.into(),
+            value: value
+                .map_err(|error| unavailable(error.to_string()))?
+                .into(),
         })
     }
 }

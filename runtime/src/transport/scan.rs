@@ -47,12 +47,18 @@ pub(crate) async fn scan_with_headers(
     let prefix = format!("$KV.{bucket}.");
     let mut next = 1;
     loop {
-        let request = json!({ "batch": BATCH, "seq": next, "next_by_subj": format!("{prefix}{filter}") });
-        let last = batch(client, bucket, request.to_string(), |subject, headers, body| {
-            if let Some(key) = subject.strip_prefix(&prefix) {
-                take(key, headers, body);
-            }
-        });
+        let request =
+            json!({ "batch": BATCH, "seq": next, "next_by_subj": format!("{prefix}{filter}") });
+        let last = batch(
+            client,
+            bucket,
+            request.to_string(),
+            |subject, headers, body| {
+                if let Some(key) = subject.strip_prefix(&prefix) {
+                    take(key, headers, body);
+                }
+            },
+        );
         match last.await? {
             Some(last) => next = last + 1,
             None => return Ok(()),
@@ -82,7 +88,9 @@ async fn batch(
     loop {
         let frame = timeout(PATIENCE, frames.next()).await;
         let Ok(Some(frame)) = frame else {
-            return Err(unavailable("a batch of entries was not sent in time".to_owned()));
+            return Err(unavailable(
+                "a batch of entries was not sent in time".to_owned(),
+            ));
         };
         match frame.status {
             None => {}
@@ -93,7 +101,9 @@ async fn batch(
             }
             Some(StatusCode::NOT_FOUND) => return Ok(None),
             Some(status) => {
-                return Err(unavailable(format!("the server answered with status {status}")));
+                return Err(unavailable(format!(
+                    "the server answered with status {status}"
+                )));
             }
         }
         last = header(&frame.headers, "Nats-Sequence").or(last);

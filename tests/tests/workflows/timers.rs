@@ -115,7 +115,9 @@ async fn a_deadline_survives_engine_and_server_and_an_approval_is_in_time() -> T
         let waiting = author.until("nobody", "waits", waits).await;
         author.until("human", "waits", waits).await;
         assert!(
-            waiting.wake_in_ms.is_some_and(|ms| ms > 9000 && ms <= 10_000),
+            waiting
+                .wake_in_ms
+                .is_some_and(|ms| ms > 9000 && ms <= 10_000),
             "{waiting:?}"
         );
         drop(engine);

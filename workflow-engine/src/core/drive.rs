@@ -284,7 +284,7 @@ impl Drive {
             (Stage::Appending | Stage::Applying | Stage::TakingOver(_), Input::Conflict) => {
                 self.read_again()
             }
-            (Stage::Advancing(ran), Input::TooLarge(error)) => self.advance_too_large(*ran, error),
+            (Stage::Advancing(ran), Input::TooLarge(error)) => self.advance_too_large(ran, error),
             (Stage::TakingIn, Input::TooLarge(error)) => self.take_in_too_large(error),
             (Stage::Appending | Stage::Applying, Input::TooLarge(error)) => self.refuse(error),
             // Not even the smallest change fits: a person has to look at it, and an engine with more room may do it.
@@ -418,7 +418,11 @@ impl Drive {
             let message = "the checkpoint that it was to begin with does not exist";
             return self.refuse(refusal(codes::NO_SUCH_CHECKPOINT, message.to_owned()));
         };
-        if found.definition.as_ref().is_some_and(|of| *of != self.task.definition) {
+        if found
+            .definition
+            .as_ref()
+            .is_some_and(|of| *of != self.task.definition)
+        {
             let message = "the checkpoint is of a workflow of another definition";
             return self.refuse(refusal(codes::STATE_MISMATCH, message.to_owned()));
         }
@@ -523,7 +527,10 @@ impl Drive {
 
     /// The version that a migration leads to, when this engine has it.
     fn target_of(&self, task: &Task) -> Option<Arc<WorkflowShape>> {
-        let version = task.version.as_deref().filter(|_| task.task == Verb::Migrate)?;
+        let version = task
+            .version
+            .as_deref()
+            .filter(|_| task.task == Verb::Migrate)?;
         let mut shapes = self.shapes.iter();
         shapes.find(|shape| shape.version == version).cloned()
     }

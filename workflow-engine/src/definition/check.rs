@@ -87,7 +87,9 @@ fn state_shape<S: Send + Sync + 'static>(
     mistakes: &mut Vec<String>,
 ) -> Option<StateShape> {
     if state.kind == StateKind::Wait && state.then.is_none() {
-        mistakes.push(format!("`{name}` waits for a signal that leads nowhere; add `.then(…)`"));
+        mistakes.push(format!(
+            "`{name}` waits for a signal that leads nowhere; add `.then(…)`"
+        ));
     }
     if state.kind == StateKind::Final && !state.to.is_empty() {
         mistakes.push(format!("`{name}` is an end, but leads on"));
@@ -96,7 +98,10 @@ fn state_shape<S: Send + Sync + 'static>(
         mistakes.push(format!("the retries of `{name}`: {error}"));
     }
     let mut note = |error: InvalidName| mistakes.push(error.to_string());
-    let transitions = state.to.iter().map(|to| Name::new(to).map_err(&mut note).ok());
+    let transitions = state
+        .to
+        .iter()
+        .map(|to| Name::new(to).map_err(&mut note).ok());
     let transitions: Vec<Option<Name>> = transitions.collect();
     let (on_enter, on_exit) = state.has_hooks();
     Some(StateShape {
@@ -137,12 +142,18 @@ fn graph_mistakes(shape: &WorkflowShape) -> Vec<String> {
         }
         for to in ways_out(shape, state) {
             if shape.state(to).is_none() {
-                mistakes.push(format!("`{}` leads to `{to}`, which is no state", state.name));
+                mistakes.push(format!(
+                    "`{}` leads to `{to}`, which is no state",
+                    state.name
+                ));
             }
         }
     }
     if shape.state(&shape.initial).is_none() {
-        mistakes.push(format!("it starts at `{}`, which is no state", shape.initial));
+        mistakes.push(format!(
+            "it starts at `{}`, which is no state",
+            shape.initial
+        ));
     }
     // Both need a graph without holes.
     if mistakes.is_empty() {
@@ -153,10 +164,7 @@ fn graph_mistakes(shape: &WorkflowShape) -> Vec<String> {
 }
 
 /// Everywhere a state can lead to, by its own decision or by failing.
-fn ways_out<'a>(
-    shape: &'a WorkflowShape,
-    state: &'a StateShape,
-) -> impl Iterator<Item = &'a Name> {
+fn ways_out<'a>(shape: &'a WorkflowShape, state: &'a StateShape) -> impl Iterator<Item = &'a Name> {
     let fails_to = state.on_error.as_ref().or(shape.on_error.as_ref());
     let fails_to = fails_to.filter(|to| state.kind != StateKind::Final && state.name != **to);
     state.transitions.iter().chain(fails_to)
@@ -172,7 +180,10 @@ fn unreachable(shape: &WorkflowShape) -> Vec<String> {
             next.extend(ways_out(shape, state));
         }
     }
-    let lost = shape.states.iter().filter(|state| !reached.contains(&state.name));
+    let lost = shape
+        .states
+        .iter()
+        .filter(|state| !reached.contains(&state.name));
     lost.map(|state| format!("`{}` is unreachable from `{}`", state.name, shape.initial))
         .collect()
 }
@@ -192,7 +203,10 @@ fn endless(shape: &WorkflowShape) -> Vec<String> {
             }
         }
     }
-    let lost = shape.states.iter().filter(|state| !ending.contains(&state.name));
+    let lost = shape
+        .states
+        .iter()
+        .filter(|state| !ending.contains(&state.name));
     lost.map(|state| format!("`{}` has no way to an end", state.name))
         .collect()
 }

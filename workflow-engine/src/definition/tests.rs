@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use mcp_runtime::McpError;
 
-use crate::{StateRetry, Workflow, WorkflowContext, WorkflowState, WorkflowTransitionResult as Then};
+use crate::{
+    StateRetry, Workflow, WorkflowContext, WorkflowState, WorkflowTransitionResult as Then,
+};
 
 async fn nothing(_: WorkflowContext, _: ()) -> Result<Then, McpError> {
     Ok(Then::stay())
@@ -26,14 +28,24 @@ fn check(workflow: &Workflow, expected: &[&str]) {
 #[test]
 fn definitions_are_checked_as_graphs() {
     let end = WorkflowState::end;
-    check(&Workflow::new("w").state("a", work().to("b")).state("b", end()), &[]);
+    check(
+        &Workflow::new("w")
+            .state("a", work().to("b"))
+            .state("b", end()),
+        &[],
+    );
     check(&Workflow::new("w"), &["no states"]);
     check(
-        &Workflow::new("w").state("a", work().to("nowhere").to("b")).state("b", end()),
+        &Workflow::new("w")
+            .state("a", work().to("nowhere").to("b"))
+            .state("b", end()),
         &["`a` leads to `nowhere`"],
     );
     check(
-        &Workflow::new("w").state("a", work().to("b")).state("b", end()).state("c", end()),
+        &Workflow::new("w")
+            .state("a", work().to("b"))
+            .state("b", end())
+            .state("c", end()),
         &["`c` is unreachable"],
     );
     check(
@@ -45,7 +57,10 @@ fn definitions_are_checked_as_graphs() {
     );
     check(&Workflow::new("w").state("a", work().completes()), &[]);
     check(
-        &Workflow::new("w").state("a", work().to("b")).state("a", end()).state("b", end()),
+        &Workflow::new("w")
+            .state("a", work().to("b"))
+            .state("a", end())
+            .state("b", end()),
         &["two states `a`"],
     );
     check(
@@ -54,7 +69,10 @@ fn definitions_are_checked_as_graphs() {
     );
     // An error state is reached by failing, and counts as a way to an end.
     check(
-        &Workflow::new("w").on_error("sorry").state("a", work()).state("sorry", end()),
+        &Workflow::new("w")
+            .on_error("sorry")
+            .state("a", work())
+            .state("sorry", end()),
         &[],
     );
 }
@@ -63,11 +81,15 @@ fn definitions_are_checked_as_graphs() {
 fn states_are_checked_one_by_one() {
     let end = WorkflowState::end;
     check(
-        &Workflow::new("w").state("a", WorkflowState::wait_for("go").to("b")).state("b", end()),
+        &Workflow::new("w")
+            .state("a", WorkflowState::wait_for("go").to("b"))
+            .state("b", end()),
         &["leads nowhere"],
     );
     check(
-        &Workflow::new("w").state("a", work().to("b")).state("b", end().to("a")),
+        &Workflow::new("w")
+            .state("a", work().to("b"))
+            .state("b", end().to("a")),
         &["`b` is an end, but leads on"],
     );
     check(
@@ -78,7 +100,9 @@ fn states_are_checked_one_by_one() {
         .delay(Duration::from_secs(5))
         .max_delay(Duration::from_secs(1));
     check(
-        &Workflow::new("w").state("a", work().to("b").retry(backwards)).state("b", end()),
+        &Workflow::new("w")
+            .state("a", work().to("b").retry(backwards))
+            .state("b", end()),
         &["the retries of `a`"],
     );
 }

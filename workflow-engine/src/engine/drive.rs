@@ -273,9 +273,7 @@ impl Driving<'_> {
         };
         let span = self.trace.state(&scope.record);
         scope.trace = TraceContext::of_span(&span).unwrap_or(scope.trace);
-        let ran = run::run(steps, state, scope)
-            .instrument(span.clone())
-            .await;
+        let ran = run::run(steps, state, scope).instrument(span.clone()).await;
         let outcome = match &ran.outcome {
             Ok(_) => "ok",
             Err(error) => {

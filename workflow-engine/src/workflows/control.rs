@@ -52,12 +52,12 @@ impl ControlWorkflow {
         }
     }
 
-    pub(super) fn to_state(mut self, state: &str) -> Self {
+    pub(super) fn towards(mut self, state: &str) -> Self {
         self.to = Some(state.to_owned());
         self
     }
 
-    pub(super) fn to_version(mut self, version: &str) -> Self {
+    pub(super) fn onto_version(mut self, version: &str) -> Self {
         self.version = Some(version.to_owned());
         self
     }

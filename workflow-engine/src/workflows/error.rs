@@ -4,7 +4,6 @@ use std::{fmt, sync::LazyLock, time::Duration};
 
 use mcp_runtime::{CarriedError, McpError, code};
 
-
 /// Why something could not be done with a workflow.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -69,7 +69,9 @@ impl WorkflowFilter {
 
     fn matches(&self, record: &WorkflowRecord) -> bool {
         let same = |wanted: &Option<String>, found: &Name| {
-            wanted.as_deref().is_none_or(|wanted| wanted == found.as_str())
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| wanted == found.as_str())
         };
         let before = |wanted: Option<u64>, found: u64| wanted.is_none_or(|wanted| found < wanted);
         same(&self.definition, &record.definition)

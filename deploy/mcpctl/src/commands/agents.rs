@@ -64,7 +64,10 @@ fn overview(records: &[PresenceRecord], now_ms: u64) -> String {
     let mut text = table(records, now_ms).render();
     for (agent, versions) in skewed(records) {
         let versions: Vec<&str> = versions.into_iter().collect();
-        let remark = format!("`{agent}` runs in several versions: {}", versions.join(", "));
+        let remark = format!(
+            "`{agent}` runs in several versions: {}",
+            versions.join(", ")
+        );
         let _ = write!(text, "\n{}", output::paint(Tone::Warning, &remark));
     }
     text
@@ -164,12 +167,16 @@ mod tests {
     #[test]
     fn several_versions_of_one_agent_are_remarked() {
         let record = |agent: &str, version: &str| -> PresenceRecord {
-            let record = json!({"agent": agent, "instance": version, "version": version, "state": "ready"});
+            let record =
+                json!({"agent": agent, "instance": version, "version": version, "state": "ready"});
             serde_json::from_value(record).unwrap()
         };
         let records = [record("a", "1.0"), record("a", "1.1"), record("b", "1.0")];
         let text = overview(&records, 0);
-        assert!(text.ends_with("`a` runs in several versions: 1.0, 1.1"), "{text}");
+        assert!(
+            text.ends_with("`a` runs in several versions: 1.0, 1.1"),
+            "{text}"
+        );
     }
 
     #[test]

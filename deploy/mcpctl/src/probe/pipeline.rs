@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mcp_agent_sdk::{
-    McpError, SendError, StateRetry, Workflow, WorkflowContext, WorkflowState, WorkflowTransitionResult as Then,
+    McpError, SendError, StateRetry, Workflow, WorkflowContext, WorkflowState,
+    WorkflowTransitionResult as Then,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -29,8 +30,14 @@ pub(super) fn definition() -> Workflow<Probe> {
     let retry = || StateRetry::times(5).delay(Duration::from_millis(100));
     Workflow::new("probe_pipeline")
         .version("1")
-        .state("first", WorkflowState::run(first).to("second").retry(retry()))
-        .state("second", WorkflowState::run(second).to("gate").retry(retry()))
+        .state(
+            "first",
+            WorkflowState::run(first).to("second").retry(retry()),
+        )
+        .state(
+            "second",
+            WorkflowState::run(second).to("gate").retry(retry()),
+        )
         .state("gate", WorkflowState::wait_for("approve").then("third"))
         .state("third", WorkflowState::run(third).to("done").retry(retry()))
         .state("done", WorkflowState::end())
@@ -53,7 +60,9 @@ async fn step(ctx: WorkflowContext<Probe>, task: &Task, next: &str) -> Result<Th
     let state = ctx.current_state();
     tokio::time::sleep(Duration::from_millis(task.sleep_ms.unwrap_or_default())).await;
     // Counted by attempts, which the record keeps: another instance goes on counting.
-    if task.fail_state.as_deref() == Some(state) && ctx.attempt() <= task.fail_times.unwrap_or(u32::MAX) {
+    if task.fail_state.as_deref() == Some(state)
+        && ctx.attempt() <= task.fail_times.unwrap_or(u32::MAX)
+    {
         return Err(McpError::temporary("PROBE_FAILED")
             .message(format!("`{state}` was asked to fail"))
             .detail("attempt", ctx.attempt()));

@@ -10,11 +10,14 @@ use crate::{
 
 use mcp_runtime::Name;
 
-use crate::{core::{Need, codes, refusal}, shape::WorkflowShape};
+use crate::{
+    core::{Need, codes, refusal},
+    shape::WorkflowShape,
+};
 
 use super::{
-    Action, Drive, ELSEWHERE_DELAY, End, McpError, Purpose, Ran, Room, Stage, TOO_LARGE_DELAY, Takeover,
-    Verb, Versioned,
+    Action, Drive, ELSEWHERE_DELAY, End, McpError, Purpose, Ran, Room, Stage, TOO_LARGE_DELAY,
+    Takeover, Verb, Versioned,
 };
 
 /// A state whose engines vanished this often has killed them. More than a command is given: replicas die every few
@@ -96,13 +99,13 @@ impl Drive {
     }
 
     /// A state whose result is too large has failed by that; if even its failure is, the workflow cannot be written.
-    pub(super) fn advance_too_large(&mut self, ran: Ran, error: McpError) -> Action {
+    pub(super) fn advance_too_large(&mut self, mut ran: Box<Ran>, error: McpError) -> Action {
         if self.room == Room::Nothing {
             return Action::End(End::Later(TOO_LARGE_DELAY));
         }
         self.room = Room::Nothing;
-        let outcome = Err(error);
-        self.advance(Box::new(Ran { outcome, ..ran }))
+        ran.outcome = Err(error);
+        self.advance(ran)
     }
 
     /// The effects of this task that this delivery has not begun yet; from now on it has.

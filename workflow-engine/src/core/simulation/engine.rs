@@ -122,7 +122,7 @@ impl World {
             Action::Exit => Some(Input::Exited),
             Action::Sleep(_) => Some(Input::Slept),
             Action::End(end) => {
-                self.end(at, end);
+                self.end(at, &end);
                 None
             }
         }
@@ -163,10 +163,10 @@ impl World {
     }
 
     /// Who has lost the lease sends neither ack nor NAK; the answer may have gone out before.
-    fn end(&mut self, at: usize, end: End) {
+    fn end(&mut self, at: usize, end: &End) {
         let delivery = self.deliveries.swap_remove(at);
-        let refused = matches!(&end, End::Done(Some(answer)) if answer.is_err());
-        if let End::Done(Some(answer)) = &end {
+        let refused = matches!(end, End::Done(Some(answer)) if answer.is_err());
+        if let End::Done(Some(answer)) = end {
             self.ledger
                 .answer(&delivery.task, answer.as_ref().as_ref().err());
         }
@@ -257,10 +257,10 @@ impl World {
         self.tell(|| format!("{task}#{number} crashes"));
         let action = self.deliveries[at].action.take();
         // What ends a delivery takes it away: the crash comes before.
-        if let Some(action) = action.filter(|action| !matches!(action, Action::End(_))) {
-            if self.dice.percent(50) {
-                self.act(at, action);
-            }
+        if let Some(action) = action.filter(|action| !matches!(action, Action::End(_)))
+            && self.dice.percent(50)
+        {
+            self.act(at, action);
         }
         let delivery = self.deliveries.swap_remove(at);
         for (effect, record) in delivery.effects {

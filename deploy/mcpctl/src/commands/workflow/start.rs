@@ -80,8 +80,7 @@ async fn wait(
     timeout: Duration,
     global: &Global,
 ) -> Result<(), Failure> {
-    let rests =
-        |record: &WorkflowRecord| record.is_ended() || status::needs_somebody(record);
+    let rests = |record: &WorkflowRecord| record.is_ended() || status::needs_somebody(record);
     let see = |record: &WorkflowRecord| match rests(record) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
