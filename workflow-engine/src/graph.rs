@@ -12,7 +12,7 @@ impl WorkflowShape {
     pub fn mermaid(&self) -> String {
         let mut text = String::from("stateDiagram-v2\n");
         // Writing to a string cannot fail.
-        for state in &self.states {
+        for state in self.states.iter().filter(|state| !is_id(&state.name)) {
             let _ = writeln!(
                 text,
                 "    state \"{}\" as {}",
@@ -42,11 +42,18 @@ impl WorkflowShape {
         }
     }
 
-    /// Names may have hyphens, which Mermaid's ids may not.
     fn id(&self, name: &Name) -> String {
+        if is_id(name) {
+            return name.to_string();
+        }
         let position = self.states.iter().position(|state| state.name == *name);
-        format!("s{}", position.map_or(0, |position| position + 1))
+        format!("_s{}", position.map_or(0, |position| position + 1))
     }
+}
+
+/// Names may have hyphens, which ids of Mermaid may not, and `end` is a word of its language.
+fn is_id(name: &Name) -> bool {
+    !name.as_str().contains('-') && name.as_str() != "end"
 }
 
 /// What leads there, when it is not the state's own decision.
@@ -76,8 +83,8 @@ mod tests {
             )
             .state("late", WorkflowState::end())
             .state("done", WorkflowState::end());
-        let expected = "stateDiagram-v2\n    state \"ask-for-it\" as s1\n    state \"late\" as s2\n    state \"done\" as s3\n    \
-             [*] --> s1\n    s1 --> s3: yes\n    s1 --> s2: timer\n    s2 --> [*]\n    s3 --> [*]\n";
+        let expected = "stateDiagram-v2\n    state \"ask-for-it\" as _s1\n    \
+             [*] --> _s1\n    _s1 --> done: yes\n    _s1 --> late: timer\n    late --> [*]\n    done --> [*]\n";
         assert_eq!(workflow.check().unwrap().mermaid(), expected);
     }
 }

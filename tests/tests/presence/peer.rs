@@ -29,7 +29,10 @@ impl Peer {
         let stdout = child.stdout.take().expect("stdout is a pipe");
         let mut lines = BufReader::new(stdout).lines();
         let line = timeout(PATIENCE, lines.next_line()).await;
-        assert_eq!(line.ok().and_then(Result::ok).flatten().as_deref(), Some("ready"));
+        assert_eq!(
+            line.ok().and_then(Result::ok).flatten().as_deref(),
+            Some("ready")
+        );
         Self { child }
     }
 

@@ -109,7 +109,7 @@ fn in_words(change: &Value) -> String {
 mod tests {
     use super::*;
 
-    fn records(breakers: Value) -> Vec<PresenceRecord> {
+    fn records(breakers: &Value) -> Vec<PresenceRecord> {
         let record = json!({
             "agent": "director", "instance": "d1", "state": "ready", "breakers": breakers,
         });
@@ -121,7 +121,7 @@ mod tests {
         let mut seen = Seen::new();
         let breaker = |state: &str| json!([{ "target": "renderer", "state": state, "calls": 9, "failures": 5 }]);
         let mut told = |breakers: Value| {
-            let changes = changes(&mut seen, &records(breakers));
+            let changes = changes(&mut seen, &records(&breakers));
             let states = changes.iter().map(|change| change["state"].clone());
             states.collect::<Vec<_>>()
         };
@@ -139,7 +139,7 @@ mod tests {
         let breakers = json!([
             { "target": "renderer", "action": "draw", "state": "open", "open_ms_left": 30_000, "calls": 9, "failures": 5 },
         ]);
-        let changes = changes(&mut Seen::new(), &records(breakers));
+        let changes = changes(&mut Seen::new(), &records(&breakers));
         let line = in_words(&changes[0]);
         for part in ["director (d1) -> renderer.draw: ", "open for 30s", "5 of 9"] {
             assert!(line.contains(part), "{part} is missing in: {line}");
