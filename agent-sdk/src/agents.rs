@@ -28,6 +28,7 @@ pub use view::AgentsView;
 ///         AgentChange::Online(now) => println!("{} has come", now.instance),
 ///         AgentChange::Changed { now, .. } => println!("{} is {:?}", now.instance, now.state),
 ///         AgentChange::Offline { last, gone } => println!("{} has gone: {gone:?}", last.instance),
+///         _ => {}
 ///     }
 /// }
 /// # Ok(()) }
