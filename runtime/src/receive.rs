@@ -14,9 +14,9 @@ mod intake;
 mod lease;
 mod load;
 mod once;
-
 mod plan;
 mod puller;
+mod room;
 mod settle;
 mod slots;
 mod verdict;

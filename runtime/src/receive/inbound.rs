@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::{
-    message::{Answerer, Command, CommandSubject, Format, McpError, Raw, code},
+    message::{Answerer, Command, CommandSubject, Format, McpError, Priority, Raw, code},
     payload::{self, PayloadError},
     telemetry::{Arrival, Processing},
     trace::TraceContext,
@@ -78,6 +78,12 @@ impl Inbound {
         .await?;
         self.body = claimed.unwrap_or_else(|| self.message.payload.clone());
         Ok(())
+    }
+
+    /// The lane that the body says; normal where it says none or is not here.
+    pub(super) fn lane(&self) -> Priority {
+        let said: Option<Lane> = self.format.decode_prefix(&self.body);
+        said.map(|said| said.priority).unwrap_or_default()
     }
 
     /// Reads the command.
@@ -235,6 +241,12 @@ impl Inbound {
             command_id: text(salvaged.id).unwrap_or_default(),
         })
     }
+}
+
+#[derive(Deserialize)]
+struct Lane {
+    #[serde(default)]
+    priority: Priority,
 }
 
 /// What can still be read of a broken command.

@@ -26,6 +26,7 @@ use super::{
     lease::{Lease, Leases},
     plan::{ByteState, LaneState, byte_budgets, pulls},
     puller::{DRAIN_SILENCE, Puller},
+    room::Room,
     slots::{Held, Slot, Slots},
 };
 
@@ -44,9 +45,9 @@ pub(super) struct Intake {
     pullers: [Puller; 4],
     ready: [VecDeque<Ready>; 4],
     /// Realtime commands that wait for a place.
-    waiting: VecDeque<(Inbound, Held)>,
-    /// Whether of a realtime command and a stored one the former is next.
-    waiting_turn: bool,
+    realtime_room: Room<(Inbound, Held)>,
+    /// Whether of a realtime command and a stored one of the same lane the former is next.
+    realtime_turn: bool,
     scheduler: LaneScheduler,
     slots: Slots,
     tasks: TaskTracker,
@@ -119,9 +120,9 @@ impl Intake {
             connections: client.connections(),
             shared,
             leases,
+            realtime_room: Room::new((slots.capacity() as usize / 2).max(1)),
+            realtime_turn: false,
             slots,
-            waiting: VecDeque::new(),
-            waiting_turn: false,
             tasks: TaskTracker::new(),
             pullers,
             ready: Default::default(),
@@ -142,7 +143,7 @@ impl Intake {
             self.ask().await;
             match self.next(look_again_at).await {
                 Happening::Pulled(lane, Some(message)) => self.keep(lane, message),
-                Happening::Realtime(message) => self.begin_realtime(message).await,
+                Happening::Realtime(message) => self.keep_realtime(message).await,
                 Happening::Control(message) => self.obey(&message),
                 Happening::Reconnected => self.pullers.iter_mut().for_each(Puller::reset),
                 Happening::Pulled(_, None) | Happening::SlotFreed | Happening::LookAgain => {}
@@ -221,12 +222,10 @@ impl Intake {
     /// Begins as many commands as there is room for; returns when to look again if one is held back.
     fn begin_what_is_ready(&mut self) -> Option<Instant> {
         loop {
-            let waiting: [bool; 4] = std::array::from_fn(|lane| !self.ready[lane].is_empty());
-            // Turn by turn, so that neither starves the other.
-            if self.waiting_turn || waiting == [false; 4] {
-                self.begin_waiting();
-            }
-            let lane = self.scheduler.peek(waiting)?;
+            let stored = self.ready.each_ref().map(|ready| !ready.is_empty());
+            let realtime = self.realtime_room.waiting();
+            let waiting: [bool; 4] = std::array::from_fn(|lane| stored[lane] || realtime[lane]);
+            let lane = self.scheduler.peek_urgent(waiting)?;
             let highest_waiting = waiting.iter().position(|waits| *waits)?;
             let higher_is_coming = self.pullers[..highest_waiting]
                 .iter()
@@ -234,38 +233,40 @@ impl Intake {
             if higher_is_coming && !self.drain.is_cancelled() {
                 return Some(Instant::now() + HIGHER_LANE_GRACE);
             }
-            let size = body_size(&self.ready[lane.index()].front()?.message);
-            if !self.slots.fits(size) {
-                return None;
-            }
-            let slot = self.slots.try_take()?;
+            let at = lane.index();
+            // Turn by turn, so that neither starves the other.
+            let begun = match realtime[at] && (self.realtime_turn || !stored[at]) {
+                true => self.begin_realtime(lane),
+                false => self.begin_stored(lane),
+            };
+            begun?;
             self.scheduler.served(lane, waiting);
-            self.waiting_turn = true;
-            let next = self.ready[lane.index()].pop_front()?;
-            let info = next.message.reply.as_ref();
-            let info = info.and_then(|reply| DeliveryInfo::parse(reply));
-            let info = info.unwrap_or_else(DeliveryInfo::realtime);
-            let inbound = Inbound::new(&self.shared, next.message, info, Some(next.lease));
-            self.begin(inbound, size, next.held, slot);
         }
     }
 
-    /// Begins the realtime commands that have waited, one where stored ones wait too.
-    fn begin_waiting(&mut self) {
-        while let Some(size) = self
-            .waiting
-            .front()
-            .map(|(next, _)| body_size(&next.message))
-            && self.slots.fits(size)
-            && let Some(slot) = self.slots.try_take()
-            && let Some((inbound, held)) = self.waiting.pop_front()
-        {
-            self.begin(inbound, size, held, slot);
-            self.waiting_turn = false;
-            if self.ready.iter().any(|ready| !ready.is_empty()) {
-                return;
-            }
-        }
+    /// Begins the first stored command of a lane, where there is a place for it.
+    fn begin_stored(&mut self, lane: Priority) -> Option<()> {
+        let ready = &mut self.ready[lane.index()];
+        let size = body_size(&ready.front()?.message);
+        let slot = self.slots.place_for(size)?;
+        let next = ready.pop_front()?;
+        let info = next.message.reply.as_ref();
+        let info = info.and_then(|reply| DeliveryInfo::parse(reply));
+        let info = info.unwrap_or_else(DeliveryInfo::realtime);
+        let inbound = Inbound::new(&self.shared, next.message, info, Some(next.lease));
+        self.begin(inbound, size, next.held, slot);
+        self.realtime_turn = true;
+        Some(())
+    }
+
+    /// Begins the first realtime command of a lane, where there is a place for it.
+    fn begin_realtime(&mut self, lane: Priority) -> Option<()> {
+        let size = body_size(&self.realtime_room.front(lane)?.0.message);
+        let slot = self.slots.place_for(size)?;
+        let (inbound, held) = self.realtime_room.leave(lane)?;
+        self.begin(inbound, size, held, slot);
+        self.realtime_turn = false;
+        Some(())
     }
 
     fn begin(&self, inbound: Inbound, size: u64, mut held: Held, slot: Slot) {
@@ -284,27 +285,32 @@ impl Intake {
         });
     }
 
-    async fn begin_realtime(&mut self, message: Message) {
+    /// Lets a realtime command into the room, from where it begins before anything else happens if there is a place.
+    async fn keep_realtime(&mut self, message: Message) {
         let inbound = Inbound::new(&self.shared, message, DeliveryInfo::realtime(), None);
-        let room = (self.slots.capacity() / 2).max(1);
-        if (self.waiting.len() as u64) < room && self.slots.fits(body_size(&inbound.message)) {
-            let held = self.slots.hold(inbound.message.payload.len() as u64);
-            // Begun before anything else happens, where there is a place.
-            return self.waiting.push_back((inbound, held));
+        if !self.slots.fits(body_size(&inbound.message)) {
+            return self.refuse(inbound, self.overloaded()).await;
         }
-        let advice = self
-            .shared
-            .load
-            .typical()
-            .unwrap_or(OVERLOADED_ADVICE)
-            .max(Duration::from_millis(10));
-        let error = McpError::temporary(code::OVERLOADED)
+        // Read twice only where it is of use.
+        let lane = match self.slots.in_use() < self.slots.capacity() {
+            true => Priority::default(),
+            false => inbound.lane(),
+        };
+        let held = self.slots.hold(inbound.message.payload.len() as u64);
+        if let Some((displaced, _)) = self.realtime_room.enter(lane, (inbound, held)) {
+            self.refuse(displaced, self.overloaded()).await;
+        }
+    }
+
+    fn overloaded(&self) -> McpError {
+        let typical = self.shared.load.typical().unwrap_or(OVERLOADED_ADVICE);
+        McpError::temporary(code::OVERLOADED)
             .message(format!(
-                "all {} handlers of this instance are busy, and {room} commands wait",
-                self.slots.capacity()
+                "all {} handlers of this instance are busy, and {} commands that are not less urgent wait",
+                self.slots.capacity(),
+                self.realtime_room.places()
             ))
-            .retry_after(advice);
-        self.refuse(inbound, error).await;
+            .retry_after(typical.max(Duration::from_millis(10)))
     }
 
     async fn refuse(&self, inbound: Inbound, error: McpError) {
@@ -346,6 +352,11 @@ impl Intake {
         }
     }
 
+    fn something_waits(&self) -> bool {
+        let realtime = self.realtime_room.waiting();
+        self.ready.iter().any(|ready| !ready.is_empty()) || realtime != [false; 4]
+    }
+
     /// Takes in what the server has sent already, does it all, and asks for nothing more.
     async fn finish(&mut self) {
         // Unsubscribing alone would lose what is on its way until its lease has passed.
@@ -364,9 +375,7 @@ impl Intake {
             self.refuse(inbound, error).await;
         }
         self.begin_what_is_ready();
-        while (self.ready.iter().any(|ready| !ready.is_empty()) || !self.waiting.is_empty())
-            && !self.shared.abandon.is_cancelled()
-        {
+        while self.something_waits() && !self.shared.abandon.is_cancelled() {
             tokio::select! {
                 () = self.slots.freed() => {}
                 Some(message) = self.control.next() => self.obey(&message),

@@ -36,7 +36,8 @@ pub(crate) struct ByteState {
 /// What is to be asked for now, the highest lane first.
 ///
 /// The sum of what is asked for, here and outstanding never exceeds what is free by more than one for
-/// each lane: every lane needs one question open to hear of its work at all.
+/// each lane: every lane needs one question open to hear of its work at all. The highest lane may have some more here: as many
+/// as find a place at once, because a place that becomes free while the next of them is still asked for goes to a lower lane.
 pub(crate) fn pulls(
     lanes: [LaneState; LANES],
     capacity: u64,
@@ -74,7 +75,17 @@ pub(crate) fn pulls(
             budget -= more;
         }
     }
+    let [highest, ..] = lanes;
+    let known = highest.pending.min(soon_free(capacity, typical));
+    asks[0] = asks[0].max(known.saturating_sub(highest.outstanding + highest.ready));
     asks
+}
+
+/// How many places become free so soon that what is to begin in them should be here by then.
+fn soon_free(capacity: u64, typical: Option<Duration>) -> u64 {
+    let Some(typical) = typical else { return 0 };
+    let turns = QUICK.as_secs_f64() / typical.as_secs_f64().max(f64::MIN_POSITIVE);
+    ((capacity as f64 * turns) as u64).min(capacity / 2)
 }
 
 /// How many bytes each of these questions may bring, the highest lane first; where there is no room at all for bytes, the
@@ -150,6 +161,25 @@ mod tests {
         assert_eq!(asks, [0, 0, 43, 0]);
     }
 
+    #[test]
+    fn what_is_urgent_is_here_before_its_place_is_free() {
+        let check = |typical_ms, critical, expected| {
+            let asks = pulls(
+                [critical, lane(0, 1, 99), lane(0, 1, 99), lane(0, 1, 99)],
+                8,
+                8,
+                Some(Duration::from_millis(typical_ms)),
+            );
+            assert_eq!(asks, [expected, 0, 0, 0], "{typical_ms} {critical:?}");
+        };
+        check(50, lane(0, 0, 9), 3);
+        check(50, lane(0, 2, 9), 1);
+        check(50, lane(0, 3, 9), 0);
+        check(50, lane(0, 0, 0), 1);
+        check(500, lane(0, 0, 9), 0);
+        check(1, lane(0, 0, 99), 4);
+    }
+
     proptest! {
         #[test]
         fn asked_and_held_stay_within_free_plus_one_a_lane(
@@ -158,9 +188,11 @@ mod tests {
         ) {
             let lanes = lanes.map(|(outstanding, ready, pending)| lane(outstanding, ready, pending));
             let held: u64 = lanes.iter().map(|lane| lane.outstanding + lane.ready).sum();
-            let asked: u64 = pulls(lanes, capacity, in_flight, Some(Duration::from_millis(ms))).iter().sum();
+            let asks = pulls(lanes, capacity, in_flight, Some(Duration::from_millis(ms)));
+            let (asked, lower) = (asks.iter().sum::<u64>(), asks[1..].iter().sum::<u64>());
             let free = capacity.saturating_sub(in_flight);
-            prop_assert!(asked == 0 || held + asked <= free + 4);
+            prop_assert!(lower == 0 || held + lower <= free + 4);
+            prop_assert!(held + asked <= (free + 4).max(held) + capacity / 2);
         }
 
         #[test]

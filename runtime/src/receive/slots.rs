@@ -74,6 +74,14 @@ impl Slots {
         })
     }
 
+    /// Takes a place for a body of this size.
+    pub(super) fn place_for(&self, size: u64) -> Option<Slot> {
+        match self.fits(size) {
+            true => self.try_take(),
+            false => None,
+        }
+    }
+
     pub(super) fn capacity_bytes(&self) -> u64 {
         self.bytes.capacity
     }

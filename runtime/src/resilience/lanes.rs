@@ -23,6 +23,10 @@ pub(super) fn index(lane: Priority) -> usize {
     }
 }
 
+/// So often `critical` goes before a lane whose turn is due. What is urgent need not wait for a floor; but for a flood of it
+/// there must be an end.
+pub(super) const RESERVED_TURNS: u32 = 4;
+
 /// How often each lane may be passed over while something waits in it, before its turn is due. Each from 1 up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneFloors {
@@ -110,6 +114,15 @@ impl LaneScheduler {
             .map(|lane| LANES[lane])
     }
 
+    /// As [`peek`](Self::peek), but a due lane lets `critical` go before it, a few times.
+    pub fn peek_urgent(&self, waiting: [bool; 4]) -> Option<Priority> {
+        let overdue = self.overdue(waiting).unwrap_or(0);
+        match waiting[index(Priority::Critical)] && overdue < RESERVED_TURNS {
+            true => Some(Priority::Critical),
+            false => self.peek(waiting),
+        }
+    }
+
     /// Counts a turn of `lane`, and that the others in `waiting` were passed over.
     pub fn served(&mut self, lane: Priority, waiting: [bool; 4]) {
         for (passed, waits) in self.passed.iter_mut().zip(waiting) {
@@ -172,6 +185,34 @@ mod tests {
             let highest = (0..4).find(|&lane| waiting[lane]).map(|lane| LANES[lane]);
             prop_assert_eq!(LaneScheduler::default().next(waiting), highest);
         }
+    }
+
+    #[test]
+    fn a_due_lane_lets_critical_pass_and_keeps_its_turn() {
+        let mut lanes = LaneScheduler::default();
+        let mut turns = [0; 4];
+        let mut without = 0;
+        for _ in 0..1_000 {
+            let lane = lanes.peek_urgent([true; 4]).unwrap();
+            lanes.served(lane, [true; 4]);
+            turns[index(lane)] += 1;
+            without = if lane == Priority::Critical {
+                without + 1
+            } else {
+                0
+            };
+            assert!(without <= 8 + RESERVED_TURNS, "{turns:?}");
+        }
+        let [critical, high, normal, low] = turns;
+        assert!(critical > 800, "{turns:?}");
+        assert!(high > 70 && normal > 70 && low > 20, "{turns:?}");
+        // Whoever is due goes first where nothing is critical.
+        let mut lanes = LaneScheduler::default();
+        (0..9).for_each(|_| lanes.served(Priority::Critical, [true, false, true, false]));
+        assert_eq!(
+            lanes.peek_urgent([false, true, true, false]),
+            Some(Priority::Normal)
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Breakers and limits in the send path: what a dead target costs, and how traffic comes back.
 
+mod advice;
 mod breakers;
 mod bytes;
+mod lanes;
 mod overload;
 
 use std::{

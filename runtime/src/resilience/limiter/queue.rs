@@ -11,12 +11,8 @@ use crate::Priority;
 use crate::resilience::adapt::{LoadReport, RateAdapter, Signal};
 use crate::resilience::bucket::TokenBucket;
 use crate::resilience::config::Checked;
-use crate::resilience::lanes::{LaneScheduler, index};
+use crate::resilience::lanes::{LaneScheduler, RESERVED_TURNS, index};
 use crate::resilience::refusal::{Refusal, RefusalReason};
-
-/// So often `critical` goes before a lane whose turn is due. A due `low` command may wait long for its tokens, and the
-/// reserve is there so that critical ones need not; but for a flood of them there must be an end.
-const RESERVED_TURNS: u32 = 4;
 
 /// A place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +75,7 @@ impl<W> Queue<W> {
         let mut waiting = self.waiting();
         let first_in_lane = !waiting[index(lane)];
         waiting[index(lane)] = true;
-        let next = first_in_lane && self.next_lane(waiting) == Some(lane);
+        let next = first_in_lane && self.scheduler.peek_urgent(waiting) == Some(lane);
         if !next || self.pause_left(now).is_some() {
             return Err(self.refusal(lane, now));
         }
@@ -224,17 +220,9 @@ impl<W> Queue<W> {
     }
 
     fn head(&self) -> Option<Ticket> {
-        let lane = self.next_lane(self.waiting())?;
+        let lane = self.scheduler.peek_urgent(self.waiting())?;
         let (&number, _) = self.lanes[index(lane)].first_key_value()?;
         Some(Ticket { lane, number })
-    }
-
-    fn next_lane(&self, waiting: [bool; 4]) -> Option<Priority> {
-        let overdue = self.scheduler.overdue(waiting).unwrap_or(0);
-        if waiting[index(Priority::Critical)] && overdue < RESERVED_TURNS {
-            return Some(Priority::Critical);
-        }
-        self.scheduler.peek(waiting)
     }
 
     fn take_tokens(&mut self, lane: Priority, now: Instant) -> Result<(), Duration> {
