@@ -63,8 +63,6 @@ async fn a_critical_realtime_command_goes_first_and_the_least_urgent_makes_way()
     for outcome in blocked {
         outcome.await??;
     }
-    Ok(assert_eq!(
-        *stage.order.lock().await,
-        ["critical", "normal"]
-    ))
+    assert_eq!(*stage.order.lock().await, ["critical", "normal"]);
+    Ok(())
 }
