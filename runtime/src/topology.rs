@@ -1,16 +1,18 @@
 //! The streams, buckets and consumers of a namespace: created when missing, checked when there.
 //!
-//! What exists is never changed. A stream or consumer with other settings is an error that names each difference,
-//! because silently taking it over would weaken a promise that somebody else relies on.
+//! What exists is never changed by the way. A stream or consumer with other settings is an error that names each difference,
+//! because silently taking it over would weaken a promise that somebody else relies on. Only an administrator's
+//! [`plan_upgrade`] changes it, where that loses nothing.
 //!
-//! `spec` and `consumer` describe what is needed, `compare` finds differences (in `words`), `apply` talks to the server, `version`
-//! says which server is new enough.
+//! `spec` and `consumer` describe what is needed, `compare` finds differences (in `words`), `apply` talks to the server,
+//! `upgrade` changes what exists, `version` says which server is new enough.
 
 mod apply;
 mod compare;
 mod consumer;
 mod error;
 mod spec;
+mod upgrade;
 mod version;
 mod words;
 
@@ -22,6 +24,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 pub use compare::Difference;
 pub use consumer::{EventConsumer, Start, ensure_agent, ensure_event_consumer, ensure_workflow};
 pub use error::TopologyError;
+pub use spec::TOPOLOGY_VERSION;
+pub use upgrade::{Change, Refusal, UpgradePlan, plan_upgrade};
 pub use version::ServerVersion;
 
 use apply::{check, fetch_or_create};

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::compare::stream_differences;
 use super::error::TopologyError;
-use super::spec::StreamSpec;
+use super::spec::{StreamSpec, refuse_newer};
 
 /// Rounds of look and create. Two processes that start together need two; more means that somebody deletes.
 pub(super) const ROUNDS: u32 = 5;
@@ -78,13 +78,14 @@ pub(super) async fn existing(
 
 /// Refuses a stream that is not as specified.
 pub(super) fn check(spec: &StreamSpec, found: &stream::Config) -> Result<(), TopologyError> {
+    refuse_newer(&label(&spec.config.name), found)?;
     let differences = stream_differences(spec, found);
     if differences.is_empty() {
         return Ok(());
     }
     let name = &spec.config.name;
     let remedy = format!(
-        "change it with `nats stream edit {name}`, configure what is there, or use another namespace"
+        "bring it up to date with `mcpctl setup --upgrade`, change it with `nats stream edit {name}`, configure what is there, or use another namespace"
     );
     Err(TopologyError::Differs {
         object: label(name),
@@ -157,7 +158,7 @@ pub(super) async fn ask<T: DeserializeOwned>(
 }
 
 /// What a stream is to its users.
-fn label(stream: &str) -> String {
+pub(super) fn label(stream: &str) -> String {
     match stream.split_once('_') {
         Some(("KV", bucket)) => format!("bucket `{bucket}`"),
         Some(("OBJ", store)) => format!("object store `{store}`"),

@@ -5,7 +5,7 @@ use std::fmt;
 use async_nats::jetstream::consumer;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 
-use super::spec::{SHARDS, StreamSpec};
+use super::spec::{SHARDS, StreamSpec, TOPOLOGY_VERSION, version};
 use super::words::{
     ack, age, discard, duration, filters, kind, limit, markers, names, on, persistence, replay,
     republish, retention, shards, start, storage,
@@ -137,6 +137,19 @@ pub(super) fn stream_differences(spec: &StreamSpec, found: &Config) -> Vec<Diffe
         rows.row("workflow shards", shards(found), shards(wanted));
     }
     rows.0
+}
+
+/// The version that is written down, when it is older. No reason to refuse a stream, because its settings are compared.
+pub(super) fn version_difference(found: &Config) -> Option<Difference> {
+    let found = version(found);
+    (found < TOPOLOGY_VERSION).then(|| Difference {
+        setting: "topology version",
+        found: match found {
+            0 => "not in the metadata".to_owned(),
+            older => older.to_string(),
+        },
+        expected: TOPOLOGY_VERSION.to_string(),
+    })
 }
 
 /// The differences between a consumer and the one that is needed.

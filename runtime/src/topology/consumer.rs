@@ -17,7 +17,7 @@ const ACK_WAIT: Duration = Duration::from_secs(10);
 /// Messages out at once to all replicas of an agent, delayed ones included. Below some thousands it limits the rate.
 const MAX_ACK_PENDING: i64 = 10_000;
 
-const LANES: [&str; 4] = ["critical", "high", "normal", "low"];
+pub(super) const LANES: [&str; 4] = ["critical", "high", "normal", "low"];
 
 /// Where a new subscription begins. One that exists goes on where it stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,11 @@ pub async fn ensure_workflow(
         .await
 }
 
-fn durable(name: String, mut filters: Vec<String>, start: DeliverPolicy) -> pull::Config {
+pub(super) fn durable(
+    name: String,
+    mut filters: Vec<String>,
+    start: DeliverPolicy,
+) -> pull::Config {
     let single = if filters.len() == 1 {
         filters.pop()
     } else {
@@ -203,7 +207,7 @@ fn check_consumer(
     }
     let object = format!("consumer `{name}` of stream `{stream}`");
     let remedy = format!(
-        "change it with `nats consumer edit {stream} {name}`, or use another name or another namespace"
+        "bring it up to date with `mcpctl setup --upgrade`, change it with `nats consumer edit {stream} {name}`, or use another name or another namespace"
     );
     Err(TopologyError::Differs {
         object,
@@ -213,7 +217,7 @@ fn check_consumer(
 }
 
 /// The server wants a single filter in the subject too: accounts restrict by it who may create which consumer.
-fn create_subject(stream: &str, name: &str, wanted: &consumer::Config) -> String {
+pub(super) fn create_subject(stream: &str, name: &str, wanted: &consumer::Config) -> String {
     match wanted.filter_subject.as_str() {
         "" => format!("CONSUMER.CREATE.{stream}.{name}"),
         filter => format!("CONSUMER.CREATE.{stream}.{name}.{filter}"),

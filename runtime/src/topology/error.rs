@@ -3,7 +3,7 @@
 use async_nats::jetstream;
 use async_nats::jetstream::context::RequestError;
 
-use super::{Difference, ServerVersion};
+use super::{Difference, Refusal, ServerVersion, TOPOLOGY_VERSION};
 
 /// Why the streams, buckets and consumers cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,28 @@ pub enum TopologyError {
         differences: Vec<Difference>,
         /// What an operator can do.
         remedy: String,
+    },
+
+    /// A newer program has made or upgraded it.
+    #[error(
+        "{object} has topology version {found}, but this program knows no version after {TOPOLOGY_VERSION}; \
+         use the release that upgraded it, or a newer one"
+    )]
+    Newer {
+        /// What it is, with its name.
+        object: String,
+        /// Its version.
+        found: u32,
+    },
+
+    /// An upgrade would lose something; nothing was changed.
+    #[error(
+        "nothing was changed, because this cannot be changed in place: {}",
+        join(refusals)
+    )]
+    NotUpgradable {
+        /// Each difference, with what to do about it.
+        refusals: Vec<Refusal>,
     },
 
     /// A subject that belongs to the namespace is taken by a stream of somebody else.
@@ -88,6 +110,10 @@ impl TopologyError {
 }
 
 fn list(differences: &[Difference]) -> String {
-    let rows: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    join(differences)
+}
+
+fn join(rows: &[impl ToString]) -> String {
+    let rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
     rows.join("; ")
 }

@@ -9,10 +9,16 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, Republish, RetentionPolicy, StorageType,
 };
 
-use super::TopologyConfig;
+use super::{TopologyConfig, TopologyError};
 
 /// Where the number of workflow shards is kept, in the metadata of each tasks stream.
 pub(super) const SHARDS: &str = "mcp.workflow_shards";
+
+/// Where the version of the topology is kept, in the metadata of each stream.
+pub(super) const VERSION: &str = "mcp.topology";
+
+/// Raised by changes that older programs cannot work with, and by no others: see [`refuse_newer`].
+pub const TOPOLOGY_VERSION: u32 = 1;
 
 /// How long an expired or purged presence stays as a marker: observers that were away that long read everything anew.
 const MARKERS: Duration = Duration::from_secs(30);
@@ -42,13 +48,38 @@ pub(super) fn tasks(topology: &TopologyConfig, shard: u16, shards: u16) -> Strea
         format!("{ns}.timer.*.{shard}.>"),
         format!("{ns}.wf.*.{shard}.>"),
     ];
-    spec.config.metadata = HashMap::from([(SHARDS.to_owned(), shards.to_string())]);
+    let shards = (SHARDS.to_owned(), shards.to_string());
+    spec.config.metadata.extend([shards]);
     spec
 }
 
 /// How many shards the metadata of a tasks stream says there are.
 pub(super) fn shards(tasks: &Config) -> Option<u16> {
     tasks.metadata.get(SHARDS)?.parse().ok()
+}
+
+/// The version that the metadata of a stream says; 0 for what was made before versions were written down.
+pub(super) fn version(stream: &Config) -> u32 {
+    let version = stream.metadata.get(VERSION);
+    version.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// An old program would misunderstand what a newer one has made.
+pub(super) fn refuse_newer(object: &str, found: &Config) -> Result<(), TopologyError> {
+    match version(found) {
+        newer if newer > TOPOLOGY_VERSION => Err(TopologyError::Newer {
+            object: object.to_owned(),
+            found: newer,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Everything.
+pub(super) fn all(topology: &TopologyConfig, shards: u16) -> Vec<StreamSpec> {
+    let mut specs = all_but_tasks(topology, shards);
+    specs.extend((0..shards).map(|shard| tasks(topology, shard, shards)));
+    specs
 }
 
 /// Everything but the tasks streams.
@@ -199,6 +230,7 @@ fn stream(topology: &TopologyConfig, suffix: &str, holds: &str, bytes: Option<u6
         max_bytes: bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
         num_replicas: usize::from(topology.replicas.unwrap_or(1)),
         duplicate_window: topology.duplicate_window,
+        metadata: HashMap::from([(VERSION.to_owned(), TOPOLOGY_VERSION.to_string())]),
         ..Config::default()
     };
     StreamSpec {

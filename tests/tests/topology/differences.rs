@@ -45,7 +45,7 @@ async fn each_difference_of_a_stream_is_named_and_nothing_is_changed() {
         said.await,
         "stream `mcp_commands`: maximum age is 1h, expected unlimited; duplicate window is 1m, expected 2m; \
          maximum bytes is 4096, expected unlimited; maximum messages is 1000, expected unlimited; \
-         change it with `nats stream edit mcp_commands`, configure what is there, or use another namespace"
+         bring it up to date with `mcpctl setup --upgrade`, change it with `nats stream edit mcp_commands`, configure what is there, or use another namespace"
     );
     let said = complaint(&context, "mcp_events", |stream| {
         stream.subjects.push("more.>".to_owned())

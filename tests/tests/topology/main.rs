@@ -7,6 +7,7 @@ mod buckets;
 mod consumers;
 mod differences;
 mod table;
+mod upgrade;
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
-//! `mcpctl setup`: creates the streams and buckets, or checks those that exist.
+//! `mcpctl setup`: creates the streams and buckets, or checks those that exist; `upgrade` changes them.
+
+mod upgrade;
 
 use clap::{Args, value_parser};
 use mcp_agent_sdk::runtime::{Setup, topology};
@@ -13,7 +15,7 @@ use crate::{
 
 /// Creates the streams and buckets of a namespace, or checks those that exist.
 ///
-/// What exists is never changed: other settings are an error that names each difference.
+/// What exists is never changed without --upgrade: other settings are an error that names each difference.
 #[derive(Debug, Args)]
 pub(crate) struct SetupArgs {
     /// Copies of each stream in a cluster (default: accept what is there, 1 for what is new)
@@ -22,6 +24,13 @@ pub(crate) struct SetupArgs {
     /// Workflow shards, fixed at creation (default: what is there, 1 when new)
     #[arg(long, env = "MCP_WORKFLOW_SHARDS", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
     shards: Option<u16>,
+    /// Bring what exists up to this program (and to --replicas), after an update of the program: streams, buckets and
+    /// consumers. Changes only what loses nothing; if anything else differs, it changes nothing and says what to do
+    #[arg(long)]
+    upgrade: bool,
+    /// With --upgrade: only show what would be changed
+    #[arg(long, requires = "upgrade")]
+    dry_run: bool,
 }
 
 pub(crate) async fn run(args: SetupArgs, global: &Global) -> Result<(), Failure> {
@@ -32,6 +41,13 @@ pub(crate) async fn run(args: SetupArgs, global: &Global) -> Result<(), Failure>
         .connect_with(global.config("mcpctl")?.setup(Setup::Assume))
         .await?;
     let jetstream = client.jetstream();
+    if args.upgrade {
+        let deed = match args.dry_run {
+            true => upgrade::Deed::Show,
+            false => upgrade::Deed::CarryOut,
+        };
+        return upgrade::run(&client, &wanted, deed, global).await;
+    }
 
     let asked_for = args.shards.unwrap_or(streams::shards(&client).await?);
     let before = streams::infos(jetstream, &streams::names(client.namespace(), asked_for)).await?;
