@@ -94,6 +94,10 @@ pub(crate) enum Command {
     Agents(commands::agents::AgentsArgs),
     /// Shows the circuit breakers of the running agents, and opens or closes them by hand
     Breakers(commands::breakers::BreakersArgs),
+    /// Saves everything durable of a namespace into a folder
+    Backup(commands::backup::BackupArgs),
+    /// Brings a namespace back from a backup
+    Restore(commands::restore::RestoreArgs),
     /// Makes a short video with a team of agents, on a server of its own
     Demo(commands::demo::DemoArgs),
     /// Writes a new project with one agent, ready to run

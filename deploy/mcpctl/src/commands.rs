@@ -1,6 +1,7 @@
 //! One module per command: its arguments and what it does.
 
 pub(crate) mod agents;
+pub(crate) mod backup;
 pub(crate) mod breakers;
 pub(crate) mod cancel;
 pub(crate) mod dead;
@@ -12,6 +13,7 @@ pub(crate) mod explain;
 pub(crate) mod messages;
 pub(crate) mod new;
 pub(crate) mod outcome;
+pub(crate) mod restore;
 pub(crate) mod send;
 pub(crate) mod setup;
 pub(crate) mod workflow;

@@ -4,6 +4,7 @@
 //! printed and where. Data goes to stdout, everything else to stderr.
 
 mod answer;
+mod archive;
 mod body;
 mod cli;
 mod commands;
@@ -73,6 +74,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Workflow(command) => Box::pin(commands::workflow::run(command, global)).await,
         Command::Agents(args) => Box::pin(commands::agents::run(args, global)).await,
         Command::Breakers(args) => Box::pin(commands::breakers::run(args, global)).await,
+        Command::Backup(args) => Box::pin(commands::backup::run(args, global)).await,
+        Command::Restore(args) => Box::pin(commands::restore::run(args, global)).await,
         Command::Demo(args) => Box::pin(commands::demo::run(args, global)).await,
         Command::New(args) => commands::new::run(&args, global),
     }

@@ -1,5 +1,6 @@
 //! The operator's binary as a script meets it: exit codes, what is on stdout, and processes that start and stop.
 
+mod backup;
 mod cancel;
 mod connect;
 mod dead;
@@ -12,6 +13,7 @@ mod operate;
 mod retries;
 mod send;
 mod submit;
+mod upgrade;
 mod usage;
 mod workflow;
 

@@ -1,0 +1,168 @@
+//! `mcpctl restore`: brings a namespace back from a folder that `mcpctl backup` has made.
+
+use std::path::PathBuf;
+
+use clap::{Args, value_parser};
+use mcp_agent_sdk::{
+    Client,
+    runtime::{Setup, topology},
+};
+use serde_json::json;
+
+use crate::{
+    archive::{manifest::Manifest, order, pause, snapshot},
+    cli::Global,
+    failure::{Failure, chain},
+    output::{self, Table, bytes},
+    presence,
+    streams::{self, label},
+};
+
+/// Brings a namespace back from a backup. Everything in it is checked before anything is done.
+///
+/// The namespace must hold no messages, and no agent may run in it. What was queued is delivered again, timers that came due
+/// meanwhile fire at once, and workflows go on from where they were.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What was done after the backup is not known to it: commands that were queued at that time run again, with their keys and \
+outcomes as they were then.
+
+Try: mcpctl restore nightly-2026-11-25")]
+pub(crate) struct RestoreArgs {
+    /// The folder of the backup
+    folder: PathBuf,
+    /// Copies of each stream (default: as saved; 1 on a server without a cluster)
+    #[arg(long, env = "MCP_REPLICAS", value_name = "N", value_parser = value_parser!(u8).range(1..=5))]
+    replicas: Option<u8>,
+    /// Delete what the namespace holds now, and do not mind running agents
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) async fn run(args: RestoreArgs, global: &Global) -> Result<(), Failure> {
+    let manifest = Manifest::read(&args.folder)?;
+    refuse_another_namespace(&manifest, global)?;
+    manifest.verify(&args.folder)?;
+    let client = global
+        .connect_with(global.config("mcpctl")?.setup(Setup::Assume))
+        .await?;
+    let standing = standing(&client, &manifest).await?;
+    if !args.force {
+        refuse_to_overwrite(&standing)?;
+        refuse_running_agents(&client).await?;
+    }
+
+    let jetstream = client.jetstream();
+    for (name, _) in &standing {
+        let deleted = jetstream.delete_stream(name).await;
+        deleted.map_err(|error| {
+            Failure::answered(format!(
+                "stream `{name}` cannot be deleted: {}",
+                chain(&error)
+            ))
+        })?;
+    }
+    let single = client.nats().server_info().cluster.is_none();
+    let replicas = args.replicas.or(single.then_some(1));
+    for entry in manifest.streams.iter().rev() {
+        snapshot::bring_back(client.nats(), jetstream, entry, replicas, &args.folder).await?;
+        if order::is_queue(client.namespace(), &entry.stream) {
+            pause::resume(jetstream, &entry.stream).await?;
+        }
+    }
+    let mut wanted = global.topology()?;
+    wanted.replicas = args.replicas;
+    topology::ensure(jetstream, &wanted).await?;
+    announce(&manifest, global);
+    Ok(())
+}
+
+/// Subjects are part of what is saved.
+fn refuse_another_namespace(manifest: &Manifest, global: &Global) -> Result<(), Failure> {
+    if manifest.namespace == global.namespace {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "the backup is of the namespace `{}`, and cannot become `{}`",
+        manifest.namespace, global.namespace
+    ))
+    .remedy(format!(
+        "restore it with `--namespace {}`",
+        manifest.namespace
+    )))
+}
+
+/// The streams that stand where something is to be restored, each with its messages.
+async fn standing(client: &Client, manifest: &Manifest) -> Result<Vec<(String, u64)>, Failure> {
+    let shards = streams::shards(client).await?.max(manifest.shards);
+    let saved = |name: &str| manifest.streams.iter().any(|entry| entry.stream == name);
+    let events = saved(&client.namespace().events_stream());
+    let names = order::of_backup(client.namespace(), shards, events);
+    let infos = streams::infos(client.jetstream(), &names).await?;
+    let there = infos.into_iter();
+    Ok(there
+        .filter_map(|(name, info)| Some((name, info?.state.messages)))
+        .collect())
+}
+
+fn refuse_to_overwrite(standing: &[(String, u64)]) -> Result<(), Failure> {
+    let held: Vec<String> = standing
+        .iter()
+        .filter(|(_, messages)| *messages > 0)
+        .map(|(name, messages)| format!("{} ({messages})", label(name)))
+        .collect();
+    if held.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "the namespace holds messages, which would be lost: {}",
+        held.join(", ")
+    ))
+    .remedy("save them with `mcpctl backup` first, then repeat with --force"))
+}
+
+async fn refuse_running_agents(client: &Client) -> Result<(), Failure> {
+    let bucket = format!("KV_{}", client.namespace().agents_bucket());
+    if streams::info(client.jetstream(), &bucket).await?.is_none() {
+        return Ok(());
+    }
+    let running = presence::records(client).await?;
+    let mut agents: Vec<&str> = running.iter().map(|record| record.agent.as_str()).collect();
+    agents.dedup();
+    match agents.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "agents are running, which would begin with half of it: {}",
+            agents.join(", ")
+        ))
+        .remedy("stop them first, or repeat with --force")),
+    }
+}
+
+fn announce(manifest: &Manifest, global: &Global) {
+    let messages: u64 = manifest.streams.iter().map(|entry| entry.messages).sum();
+    if global.json {
+        let names: Vec<&str> = manifest
+            .streams
+            .iter()
+            .map(|entry| entry.stream.as_str())
+            .collect();
+        return output::json(&json!({
+            "namespace": manifest.namespace, "created_at": manifest.created_at, "messages": messages,
+            "streams": names,
+        }));
+    }
+    let mut table = Table::new(&["name", "messages", "size"]);
+    for entry in &manifest.streams {
+        table.row([
+            label(&entry.stream).into(),
+            entry.messages.to_string().into(),
+            bytes(entry.bytes).into(),
+        ]);
+    }
+    output::line(table.render());
+    output::line(format!(
+        "{messages} messages of {} are back; agents can be started",
+        manifest.created_at
+    ));
+}
