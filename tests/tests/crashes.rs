@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use mcp_agent_sdk::{Client, RetryConfig, SendError, TestBroker};
-use mcp_tests::{Process, eventually, present, spawn_probe};
+use mcp_agent_sdk::{Client, Priority, RetryConfig, SendError, TestBroker};
+use mcp_tests::{Process, eventually, instances, present, spawn_probe, spawn_probe_with};
 use serde_json::{Value, json};
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -212,5 +212,100 @@ async fn a_terminated_worker_finishes_what_it_has_and_nothing_comes_twice() -> T
         accepted,
         "a clean stop makes no redelivery"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_update_under_load_loses_and_doubles_nothing() -> TestResult {
+    const REPLICAS: usize = 3;
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let dir = tempfile::tempdir()?;
+    let effects = dir.path().join("effects");
+    let mut replicas = Vec::new();
+    for _ in 0..REPLICAS {
+        replicas.push(version("1.0.0", &broker, &effects).await);
+    }
+    versions(&client, &["1.0.0"; REPLICAS]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let submitters: Vec<_> = (0..8)
+        .map(|sender| tokio::spawn(submit_until(client.clone(), sender, Arc::clone(&stop))))
+        .collect();
+    let answers = Arc::new(AtomicU32::new(0));
+    let asking = ask_until(client.clone(), Arc::clone(&stop), Arc::clone(&answers));
+    let asking = tokio::spawn(asking);
+
+    // As Kubernetes does with maxSurge 1 and maxUnavailable 0: a new one is ready before an old one is told to stop.
+    let mut updated = Vec::new();
+    for mut old in replicas {
+        let done = keys(&effects).len();
+        updated.push(version("2.0.0", &broker, &effects).await);
+        let status = old.terminate().await;
+        assert!(status.success(), "{status} {}", old.stderr());
+        eventually("work goes on", || async {
+            keys(&effects).len() > done + 20
+        })
+        .await;
+    }
+    versions(&client, &["2.0.0"; REPLICAS]).await;
+    eventually("callers get their answers", || async {
+        answers.load(Ordering::SeqCst) > 20
+    })
+    .await;
+    stop.store(true, Ordering::SeqCst);
+
+    let mut accepted = 0;
+    for submitter in submitters {
+        accepted += submitter.await?.len();
+    }
+    asking.await??;
+    let answered = answers.load(Ordering::SeqCst) as usize;
+    assert!(accepted > 100, "{accepted} accepted");
+    let runs = dir.path().join("effects.runs");
+    eventually("every command is done", || async {
+        keys(&runs).len() >= accepted + answered
+    })
+    .await;
+    assert_eq!(keys(&runs).len(), accepted + answered, "none ran twice");
+    let distinct: HashSet<String> = keys(&effects).into_iter().collect();
+    assert_eq!(distinct.len(), accepted + answered, "none was lost");
+    Ok(())
+}
+
+/// A replica of this version.
+async fn version(version: &str, broker: &TestBroker, effects: &Path) -> Process {
+    let effects = effects.to_str().expect("the path is UTF-8");
+    let arguments = ["--effects-file", effects, "--capacity", "8"];
+    spawn_probe_with(broker.url(), &arguments, &[("MCP_AGENT_VERSION", version)]).await
+}
+
+/// Waits until the presence of agents shows these versions, and no others.
+async fn versions(client: &Client, expected: &[&str]) {
+    eventually(&format!("{expected:?} are there"), || async {
+        let records = instances(client, "probe").await;
+        let found: Vec<&str> = records
+            .iter()
+            .map(|record| record.version.as_str())
+            .collect();
+        found == expected
+    })
+    .await;
+}
+
+/// Sends one command after the other and waits for each answer; an error is one that a caller would have seen.
+async fn ask_until(
+    client: Client,
+    stop: Arc<AtomicBool>,
+    answers: Arc<AtomicU32>,
+) -> Result<(), SendError> {
+    while !stop.load(Ordering::SeqCst) {
+        let key = format!("asked.{}", answers.load(Ordering::SeqCst));
+        client
+            .send_command::<Value>("probe", "effect", json!({ "key": key }))
+            .priority(Priority::High)
+            .timeout(Duration::from_secs(20))
+            .await?;
+        answers.fetch_add(1, Ordering::SeqCst);
+    }
     Ok(())
 }

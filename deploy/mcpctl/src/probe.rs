@@ -80,7 +80,6 @@ fn agent(args: &ProbeArgs) -> Agent<impl Send + Sync + 'static> {
         effects: args.effects_file.as_deref().map(Effects::new),
     };
     let agent = Agent::with_state(&args.name, probe)
-        .version(env!("CARGO_PKG_VERSION"))
         .on("echo", echo)
         .on("sleep", sleep)
         .on("fail", fail)
@@ -90,6 +89,11 @@ fn agent(args: &ProbeArgs) -> Agent<impl Send + Sync + 'static> {
         .on("progress", progress)
         .on("panic", panic)
         .workflow(pipeline::definition());
+    // As any agent it can be given another version, to see an update of it happen.
+    let agent = match std::env::var_os("MCP_AGENT_VERSION") {
+        None => agent.version(env!("CARGO_PKG_VERSION")),
+        Some(_) => agent,
+    };
     let agent = match args.capacity {
         Some(capacity) => agent.capacity(capacity),
         None => agent,
