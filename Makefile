@@ -7,7 +7,7 @@ BIN = $(or $(CARGO_TARGET_DIR),target)/debug
 export THEME QUICK FULL ROWS
 
 .DEFAULT_GOAL := help
-.PHONY: help tools nats-server conformance-python build demo test bench lint fmt deny doc clean
+.PHONY: help tools nats-server conformance-python build demo test bench deploy-check render helm lint fmt deny doc clean
 
 help: ## this table
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -17,7 +17,7 @@ demo: nats-server ## a short video made by five agents (THEME="ocean" changes it
 	$(CARGO) build $(LOCKED) -p mcpctl -p video-studio
 	@$(BIN)/mcpctl demo $${THEME:+--theme "$$THEME"}
 
-test: tools lint build ## lints and every test: unit, doc, integration, conformance
+test: tools lint build deploy-check ## lints and every test: unit, doc, integration, conformance
 	$(CARGO) test $(LOCKED) --workspace
 
 bench: nats-server ## ours against raw async-nats (QUICK=1 a first look, FULL=1 every row, ROWS="workflows" some)
@@ -31,6 +31,15 @@ build: ## everything, in the dev profile
 lint: ## rustfmt and clippy, warnings are errors
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+deploy-check: nats-server ## everything in deploy that no compiler reads: images, unit, chart, manifests, rules
+	@deploy/check/run.sh
+
+render: ## renders the plain manifests in deploy/kubernetes from the chart (needs helm)
+	@deploy/check/render.sh
+
+helm: ## a helm, built with Go into .tools/bin (about 3 minutes)
+	GOBIN=$(CURDIR)/.tools/bin go install helm.sh/helm/v3/cmd/helm@v3.21.4
 
 fmt: ## formats the Rust code
 	$(CARGO) fmt --all

@@ -21,7 +21,7 @@ const FILES: [(&str, &str); 7] = [
     ),
     (
         "Dockerfile",
-        include_str!("../../../templates/new/Dockerfile.template"),
+        include_str!("../../../../docker/agent.Dockerfile"),
     ),
     (
         ".gitignore",
@@ -58,12 +58,26 @@ pub(super) fn files(name: &str, sdk: &Sdk, in_workspace: bool) -> Vec<(&'static 
                 .map(|remark| format!("\nBefore it builds, {remark}.\n"))
                 .unwrap_or_default(),
         ),
-        ("docker_build", docker_build(name, sdk)),
-        ("copy_sdk", copy_sdk(sdk)),
     ];
     FILES
-        .map(|(path, template)| (path, fill(template, &values)))
+        .map(|(path, template)| match path {
+            "Dockerfile" => (path, dockerfile(template, name, sdk)),
+            _ => (path, fill(template, &values)),
+        })
         .into()
+}
+
+/// The file that deploy/docker has for any project, for this one.
+fn dockerfile(template: &str, name: &str, sdk: &Sdk) -> String {
+    template
+        .replace("docker build -t my_agent .", &docker_build(name, sdk))
+        .replace("# COPY sdk\n", &copy_sdk(sdk))
+        .replace(
+            "# `mcpctl new` writes this file into a project as its Dockerfile;\n\
+             # in another one put the name of its program in the place of my_agent.\n#\n",
+            "",
+        )
+        .replace("my_agent", name)
 }
 
 /// A checkout lies outside of the project, so the build gets it as a second context.
@@ -105,7 +119,9 @@ mod tests {
             Sdk::Git("https://x/y".to_owned()),
         ] {
             for (path, text) in files("greeter", &sdk, true) {
-                assert!(!text.contains("{{"), "{path}: {text}");
+                for left in ["{{", "my_agent", "# COPY sdk", "mcpctl new` writes"] {
+                    assert!(!text.contains(left), "{path}: {text}");
+                }
             }
         }
     }
