@@ -97,6 +97,18 @@ impl Manifest {
 }
 
 impl Entry {
+    /// How many consumers come back with it.
+    pub(crate) fn consumers(&self) -> usize {
+        let count = self.state["consumer_count"].as_u64().unwrap_or_default();
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// How many copies it had.
+    pub(crate) fn replicas(&self) -> u8 {
+        let count = self.config["num_replicas"].as_u64().unwrap_or(1);
+        u8::try_from(count).unwrap_or(1)
+    }
+
     /// Where its snapshot lies. The name comes from a file that somebody may have edited: it must not lead elsewhere.
     pub(crate) fn path(&self, folder: &Path) -> Result<PathBuf, Failure> {
         let plain = !self.file.is_empty() && !self.file.contains(['/', '\\']) && self.file != "..";

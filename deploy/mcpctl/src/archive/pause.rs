@@ -18,6 +18,8 @@ use crate::failure::Failure;
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 /// Between two looks whether anything is still being worked on.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long restored consumers may take to be there.
+const ARRIVAL: Duration = Duration::from_secs(30);
 /// Requests under way at once.
 const CONCURRENCY: usize = 16;
 /// Pages of a list of consumers; at the server's 1,024 names a page, a million of them.
@@ -129,13 +131,31 @@ impl Pause {
 }
 
 /// Lets the consumers of a stream that was restored deliver: a snapshot keeps their pause.
-pub(crate) async fn resume(jetstream: &Context, stream: &str) -> Result<(), Failure> {
-    let names = consumers_of(jetstream, stream).await?.into_iter();
-    let pause = Pause {
-        consumers: names.map(|name| (stream.to_owned(), name)).collect(),
-        began: Instant::now(),
-    };
-    pause.end(jetstream).await
+///
+/// In a cluster they come some time after their stream, and choose their leaders after that.
+pub(crate) async fn resume(jetstream: &Context, stream: &str, count: usize) -> Result<(), Failure> {
+    let give_up = Instant::now() + ARRIVAL;
+    loop {
+        let names = consumers_of(jetstream, stream).await?;
+        let missing = count.saturating_sub(names.len());
+        let pause = Pause {
+            consumers: names
+                .into_iter()
+                .map(|name| (stream.to_owned(), name))
+                .collect(),
+            began: Instant::now(),
+        };
+        let resumed = match missing {
+            0 => pause.end(jetstream).await,
+            missing => Err(Failure::unreachable(format!(
+                "{missing} consumers of stream `{stream}` have not come back"
+            ))),
+        };
+        match resumed {
+            Err(_) if Instant::now() < give_up => tokio::time::sleep(LOOK).await,
+            other => return other,
+        }
+    }
 }
 
 async fn consumers_of(jetstream: &Context, stream: &str) -> Result<Vec<String>, Failure> {

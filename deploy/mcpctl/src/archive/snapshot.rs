@@ -5,16 +5,16 @@ use std::{
     fs::File,
     io::{BufWriter, Read, Write},
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use async_nats::{Client, jetstream::Context};
+use async_nats::{Client, RequestErrorKind, jetstream::Context};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{
     ask,
@@ -26,6 +26,8 @@ use crate::failure::{Failure, chain};
 const CHUNK: usize = 128 * 1024;
 /// How long the server may be silent between two parts.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long the server may take to make a stream out of its parts.
 const REBUILD: Duration = Duration::from_secs(10 * 60);
 
@@ -137,15 +139,24 @@ pub(crate) async fn bring_back(
 
 /// One part; the empty one at the end is answered when the stream is there.
 async fn send(nats: &Client, to: &str, part: Bytes, what: &str) -> Result<Bytes, Failure> {
-    let request = async_nats::Request::new()
-        .payload(part)
-        .timeout(Some(REBUILD));
-    match nats.send_request(to.to_owned(), request).await {
-        Ok(answer) => Ok(answer.payload),
-        Err(error) => Err(Failure::unreachable(format!(
-            "{what} broke off: {}",
-            chain(&error)
-        ))),
+    let give_up = Instant::now() + SILENCE;
+    loop {
+        let request = async_nats::Request::new()
+            .payload(part.clone())
+            .timeout(Some(REBUILD));
+        match nats.send_request(to.to_owned(), request).await {
+            Ok(answer) => return Ok(answer.payload),
+            // In a cluster another server takes the parts, and ours may not have heard of that yet.
+            Err(error)
+                if error.kind() == RequestErrorKind::NoResponders && Instant::now() < give_up =>
+            {
+                sleep(PAUSE).await;
+            }
+            Err(error) => {
+                let why = chain(&error);
+                return Err(Failure::unreachable(format!("{what} broke off: {why}")));
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use async_nats::jetstream::Context;
 use clap::{Args, value_parser};
 use mcp_agent_sdk::{
     Client,
@@ -10,7 +11,10 @@ use mcp_agent_sdk::{
 use serde_json::json;
 
 use crate::{
-    archive::{manifest::Manifest, order, pause, snapshot},
+    archive::{
+        manifest::{Entry, Manifest},
+        order, pause, snapshot,
+    },
     cli::Global,
     failure::{Failure, chain},
     output::{self, Table, bytes},
@@ -52,29 +56,55 @@ pub(crate) async fn run(args: RestoreArgs, global: &Global) -> Result<(), Failur
         refuse_running_agents(&client).await?;
     }
 
+    let restored = replace(&client, &manifest, &standing, &args, global).await;
+    restored.map_err(|failure| {
+        failure.remedy("the namespace is half restored: mend the cause, and repeat with --force")
+    })?;
+    announce(&manifest, global);
+    Ok(())
+}
+
+/// From here on the namespace is not what it was.
+async fn replace(
+    client: &Client,
+    manifest: &Manifest,
+    standing: &[(String, u64)],
+    args: &RestoreArgs,
+    global: &Global,
+) -> Result<(), Failure> {
     let jetstream = client.jetstream();
-    for (name, _) in &standing {
-        let deleted = jetstream.delete_stream(name).await;
-        deleted.map_err(|error| {
-            Failure::answered(format!(
-                "stream `{name}` cannot be deleted: {}",
-                chain(&error)
-            ))
-        })?;
+    // The presence of agents is made anew as well: with other settings it would be in the way.
+    let presence = format!("KV_{}", client.namespace().agents_bucket());
+    if streams::info(jetstream, &presence).await?.is_some() {
+        delete(jetstream, &presence).await?;
+    }
+    for (name, _) in standing {
+        delete(jetstream, name).await?;
     }
     let single = client.nats().server_info().cluster.is_none();
     let replicas = args.replicas.or(single.then_some(1));
     for entry in manifest.streams.iter().rev() {
         snapshot::bring_back(client.nats(), jetstream, entry, replicas, &args.folder).await?;
         if order::is_queue(client.namespace(), &entry.stream) {
-            pause::resume(jetstream, &entry.stream).await?;
+            pause::resume(jetstream, &entry.stream, entry.consumers()).await?;
         }
     }
+    // What is not saved is made anew, with as many copies as the rest.
+    let copies = manifest.streams.iter().map(Entry::replicas).max();
     let mut wanted = global.topology()?;
-    wanted.replicas = args.replicas;
+    wanted.replicas = replicas.or(copies);
     topology::ensure(jetstream, &wanted).await?;
-    announce(&manifest, global);
     Ok(())
+}
+
+async fn delete(jetstream: &Context, stream: &str) -> Result<(), Failure> {
+    let deleted = jetstream.delete_stream(stream).await;
+    deleted.map(drop).map_err(|error| {
+        Failure::answered(format!(
+            "stream `{stream}` cannot be deleted: {}",
+            chain(&error)
+        ))
+    })
 }
 
 /// Subjects are part of what is saved.
