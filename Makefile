@@ -32,7 +32,7 @@ lint: ## rustfmt and clippy, warnings are errors
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 
-deploy-check: nats-server ## everything in deploy that no compiler reads: images, unit, chart, manifests, rules
+deploy-check: nats-server ## everything in deploy that no compiler reads: images, compose, unit, chart, manifests, rules
 	@deploy/check/run.sh
 
 render: ## renders the plain manifests in deploy/kubernetes from the chart (needs helm)

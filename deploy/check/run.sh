@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Checks everything in deploy/ that no compiler reads: Dockerfiles, the unit, the chart and what is rendered from it,
-# rules and dashboards. `make deploy-check` calls it.
+# Checks everything in deploy/ that no compiler reads: Dockerfiles, compose, the unit, the chart and what is rendered from it, the
+# servers' configuration, rules and dashboards. `make deploy-check` calls it.
 #
-# What a machine lacks (helm, systemd) is passed over, and said so at the end. Nothing is passed over in silence.
+# What a machine lacks (helm, systemd, a built mcpctl) is passed over, and said so at the end. Nothing is passed over in silence.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -35,6 +35,17 @@ for file in deploy/docker/Dockerfile deploy/docker/agent.Dockerfile; do
     check "$file" "$tools/hadolint" "$file"
 done
 
+echo "compose"
+check "compose.yaml against the compose specification" \
+    "$tools/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
+if [[ -d deploy/observability ]]; then
+    check "its files, services and grace periods fit together" "$tools/python" "$here/compose.py" deploy/compose
+else
+    skip "whether its parts fit together: deploy/observability is not there"
+fi
+check "prepare.sh" bash -n deploy/compose/prepare.sh
+source "$here/servers.sh"
+
 echo "systemd"
 if type -P systemd-analyze >/dev/null; then
     mkdir -p "$work/units/mcp-agent@.service.d"
@@ -50,13 +61,19 @@ echo "kubernetes"
 source "$here/chart.sh"
 
 echo "observability"
-if [[ -x deploy/scripts/check-observability.sh ]]; then
-    if [[ -n ${MCP_PROMTOOL:-} || -x .tools/bin/promtool ]] || type -P promtool apt-get >/dev/null; then
-        check "rules, alerts and the dashboard's queries, with promtool" deploy/scripts/check-observability.sh
-    else
-        skip "rules and dashboard: there is no promtool"
-    fi
+observability=deploy/scripts/check-observability.sh
+if [[ ! -x $observability ]]; then
+    skip "rules and dashboard: there is no $observability"
+elif said=$("$observability" 2>&1); then
+    check "rules, alerts and the dashboard's queries, with promtool" true
+elif grep -q -e "could not be had" -e "is nowhere" <<<"$said"; then
+    skip "rules and dashboard: promtool cannot be had here"
+else
+    check "rules, alerts and the dashboard's queries, with promtool" bash -c 'printf "%s\n" "$1"; false' _ "$said"
 fi
+for file in deploy/compose/prometheus.yml deploy/compose/grafana/*.yaml; do
+    check "$file is YAML" "$tools/python" -c 'import sys, ruamel.yaml; ruamel.yaml.YAML(typ="safe").load(open(sys.argv[1]))' "$file"
+done
 
 printf '%s passed, %s failed, %s skipped\n' "$passed" "$failed" "${#skipped[@]}"
 ((failed == 0))
