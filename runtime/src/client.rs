@@ -27,7 +27,7 @@ use crate::{
     presence::{Lifeline, Lifelines},
     replies::Replies,
     send::SendCommand,
-    submit::{self, SubmitCommand},
+    submit::{self, SubmitCommand, Submitted},
     targets::{BreakerStatus, Protection, Target, Targets},
     topology::{self, TopologyConfig},
     trace::TraceContext,
@@ -78,6 +78,7 @@ struct Connection {
     clock: ServerClock,
     targets: Targets,
     payloads: PayloadLimits,
+    packs: bool,
     durability: DurabilityTable,
     connected: watch::Receiver<u64>,
     denials: Denials,
@@ -153,6 +154,7 @@ impl Client {
             clock: ServerClock::default(),
             targets,
             payloads: PayloadLimits::of(&config),
+            packs: config.packs,
             durability: config.durability.clone(),
             connected,
             denials,
@@ -201,6 +203,23 @@ impl Client {
         parameters: impl Serialize,
     ) -> SubmitCommand {
         SubmitCommand::new(self.clone(), target, action, &parameters)
+    }
+
+    /// Hands many commands over at once, in packs where they are quick work; each has its own result, in their order.
+    ///
+    /// ```no_run
+    /// # async fn example(client: mcp_runtime::Client) -> Result<(), mcp_runtime::SendError> {
+    /// let scenes = (0..500).map(|scene| client.submit_command("visual_agent", "render", scene));
+    /// for submitted in client.submit_many(scenes).await {
+    ///     println!("{}", submitted?.id());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn submit_many(
+        &self,
+        commands: impl IntoIterator<Item = SubmitCommand>,
+    ) -> Vec<Result<Submitted, SendError>> {
+        submit::submit_many(self, commands).await
     }
 
     /// The outcome record of an idempotency key, or of a submitted command's id; `None` while nobody has
@@ -423,6 +442,11 @@ impl Client {
     /// How large bodies may be.
     pub(crate) fn payload_limits(&self) -> PayloadLimits {
         self.inner.payloads
+    }
+
+    /// Whether commands may be packed.
+    pub(crate) fn packs(&self) -> bool {
+        self.inner.packs
     }
 
     pub(crate) fn targets(&self) -> &Targets {

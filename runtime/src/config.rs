@@ -76,6 +76,7 @@ pub struct Config {
     pub(crate) outbox: Option<OutboxConfig>,
     pub(crate) max_inline_body: usize,
     pub(crate) max_body: usize,
+    pub(crate) packs: bool,
 }
 
 /// Whether a client creates the streams and buckets that it needs.
@@ -89,7 +90,7 @@ pub enum Setup {
 }
 
 /// Every variable that [`Config::from_env`] or an agent reads.
-const VARIABLES: [&str; 20] = [
+const VARIABLES: [&str; 21] = [
     "MCP_NATS_URL",
     "MCP_NATS_SERVER",
     "MCP_NATS_CREDS",
@@ -102,6 +103,7 @@ const VARIABLES: [&str; 20] = [
     "MCP_MAX_BODY",
     "MCP_OUTBOX",
     "MCP_BREAKER_SCOPE",
+    "MCP_PACKS",
     "MCP_AGENT_CAPACITY",
     "MCP_AGENT_CAPACITY_BYTES",
     "MCP_AGENT_VERSION",
@@ -142,12 +144,13 @@ impl Config {
             outbox: None,
             max_inline_body: DEFAULT_MAX_INLINE_BODY,
             max_body: DEFAULT_MAX_BODY,
+            packs: true,
         }
     }
 
     /// Reads `MCP_NATS_URL`, `MCP_NAMESPACE`, `MCP_NATS_CREDS`, `MCP_REPLICAS`, `MCP_WORKFLOW_SHARDS`,
     /// `MCP_TIMEOUT` (such as `30s`), `MCP_SETUP` (`ensure` or `assume`), `MCP_MAX_INLINE_BODY` and
-    /// `MCP_MAX_BODY` (such as `256KiB`), `MCP_OUTBOX` (a folder), `MCP_BREAKER_SCOPE` (`target` or `action`). To be called from `main` only.
+    /// `MCP_MAX_BODY` (such as `256KiB`), `MCP_OUTBOX` (a folder), `MCP_BREAKER_SCOPE` (`target` or `action`), `MCP_PACKS` (`on` or `off`). To be called from `main` only.
     ///
     /// # Errors
     /// When a variable has a value that cannot be used, or a variable beginning with `MCP_` resembles
@@ -179,6 +182,11 @@ impl Config {
             Err(_) | Ok("target") => BreakerScope::Target,
             Ok("action") => BreakerScope::TargetAndAction,
             Ok(other) => return Err(invalid("MCP_BREAKER_SCOPE", other, "`target` or `action`")),
+        };
+        config.packs = match env::var("MCP_PACKS").as_deref() {
+            Err(_) | Ok("on") => true,
+            Ok("off") => false,
+            Ok(other) => return Err(invalid("MCP_PACKS", other, "`on` or `off`")),
         };
         config.setup = match env::var("MCP_SETUP").as_deref() {
             Err(_) | Ok("ensure") => Setup::Ensure,
@@ -271,6 +279,14 @@ impl Config {
     #[must_use]
     pub fn breaker_scope(mut self, scope: BreakerScope) -> Self {
         self.breaker_scope = scope;
+        self
+    }
+
+    /// Whether commands of the lanes normal and low travel together while there are many and their handlers are quick
+    /// (default: they do).
+    #[must_use]
+    pub fn packs(mut self, packs: bool) -> Self {
+        self.packs = packs;
         self
     }
 

@@ -40,10 +40,11 @@ impl DeadLetter {
     /// The original body and headers with the autopsy beside them.
     pub(crate) fn of(message: &Message, info: &DeliveryInfo, autopsy: &Autopsy) -> Self {
         let mut headers = originals(message.headers.as_ref());
-        headers.insert(
-            "Nats-Msg-Id",
-            format!("dead.{}.{}", info.stream, info.stream_sequence),
-        );
+        let mut message_id = format!("dead.{}.{}", info.stream, info.stream_sequence);
+        if let Some(place) = info.place {
+            message_id.push_str(&format!(".{place}"));
+        }
+        headers.insert("Nats-Msg-Id", message_id);
         headers.insert("Mcp-Dead-Reason", autopsy.reason.as_str());
         headers.insert("Mcp-Dead-At", unix_ms().to_string());
         headers.insert("Mcp-Attempts", autopsy.attempts.to_string());

@@ -17,6 +17,7 @@
 //! What is on the wire is described in `PROTOCOL.md`, how the crates fit together in `ARCHITECTURE.md`.
 
 mod action;
+mod batch;
 mod cancel;
 mod client;
 mod clock;

@@ -8,6 +8,7 @@ mod command;
 mod error;
 mod event;
 mod name;
+pub(crate) mod pack;
 mod raw;
 mod reply;
 mod subject;

@@ -14,6 +14,7 @@ mod intake;
 mod lease;
 mod load;
 mod once;
+mod pack;
 mod plan;
 mod puller;
 mod room;
@@ -53,6 +54,7 @@ pub(crate) use load::LoadMeter;
 use again::HeldBack;
 use bulkhead::Bulkheads;
 use cancellations::Cancellations;
+use pack::SettledPacks;
 
 /// What an agent does with its commands.
 pub trait CommandHandler: Send + Sync + 'static {
@@ -131,6 +133,7 @@ pub(crate) struct Shared {
     outcomes: Outcomes,
     bulkheads: Bulkheads,
     held_back: HeldBack,
+    settled_packs: SettledPacks,
     /// Of the intake.
     pulse: Arc<Pulse>,
     myself: Weak<Shared>,
@@ -202,6 +205,7 @@ impl Worker {
             outcomes: Outcomes::new(&client),
             bulkheads,
             held_back: HeldBack::default(),
+            settled_packs: SettledPacks::default(),
             pulse: Arc::default(),
             myself: Weak::clone(myself),
             abandon: CancellationToken::new(),

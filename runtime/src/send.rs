@@ -280,6 +280,7 @@ impl<R> SendCommand<R> {
             }
             let attempt = Attempt {
                 client: &self.client,
+                target: &target,
                 command: &mut command,
                 deadline: attempt_deadline,
                 timeout: self.timeout,

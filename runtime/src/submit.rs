@@ -1,23 +1,29 @@
 //! Commands that are handed over: done with once stored, retried by the runtime, their outcome kept.
 
-use std::{future::IntoFuture, pin::Pin, time::Duration};
+use std::{collections::HashSet, future::IntoFuture, pin::Pin, time::Duration};
 
+use futures_util::{StreamExt, stream};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, Span};
 
 use crate::{
+    batch,
     client::Client,
     error::SendError,
     message::{Command, Name, Priority, RetryPolicy},
     outcome::{Found, OutcomeRecord, OutcomeState, Outcomes, record_key},
     persistence::{Envelope, MessageKind, Outbox},
+    presence,
     resilience::{Checked, RetryConfig},
     send::{LONGEST_PUBLISH, compose, millis, outgoing, store_error},
     store::{self, Outgoing, StoreError},
     telemetry::{self, Publishing},
     trace::TraceContext,
 };
+
+/// Commands of one `submit_many` under way at once: more gain nothing.
+const AT_ONCE: usize = 1_024;
 
 /// Between two looks for an outcome: quick at first, then every second.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
@@ -154,8 +160,9 @@ impl SubmitCommand {
             .durability()
             .spools(MessageKind::Command, command.priority);
         let mut denials = client.denials().listen();
+        let subject = outgoing.subject.clone();
         let storing = async {
-            let publishing = publishing;
+            let (publishing, outgoing) = (publishing, outgoing);
             match client.outbox().filter(|_| spools) {
                 Some(outbox) => {
                     store_or_spool(
@@ -169,7 +176,9 @@ impl SubmitCommand {
                     .await
                 }
                 None => {
-                    let stored = store::store(client.nats(), &outgoing, deadline).await;
+                    let target = client.target(&command.target);
+                    let stored =
+                        batch::store(&client, &target, command.priority, outgoing, deadline).await;
                     publishing.stored(&stored);
                     stored.map(drop).map_err(store_error)
                 }
@@ -177,8 +186,8 @@ impl SubmitCommand {
         };
         tokio::select! {
             stored = storing => stored?,
-            () = denials.refused(&outgoing.subject) => {
-                return Err(SendError::PermissionDenied { subject: outgoing.subject.clone() });
+            () = denials.refused(&subject) => {
+                return Err(SendError::PermissionDenied { subject });
             }
         }
         let Command {
@@ -236,6 +245,41 @@ impl IntoFuture for SubmitCommand {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.submit())
+    }
+}
+
+/// Hands many commands over at once: as many under way as are useful, in packs where the targets have room.
+pub(crate) async fn submit_many(
+    client: &Client,
+    commands: impl IntoIterator<Item = SubmitCommand>,
+) -> Vec<Result<Submitted, SendError>> {
+    let mut known = HashSet::new();
+    let mut submitting = Vec::new();
+    for command in commands {
+        if let Ok(command) = &command.command
+            && known.insert(command.target.clone())
+        {
+            learn_room(client, &command.target).await;
+        }
+        submitting.push(command.into_future());
+    }
+    stream::iter(submitting).buffered(AT_ONCE).collect().await
+}
+
+/// Whoever only submits gets no replies, which tell others how much room a target has.
+async fn learn_room(client: &Client, name: &Name) {
+    let target = client.target(name);
+    if target.appetite.limit(Instant::now()) > 1 || !client.packs() {
+        return;
+    }
+    let found = presence::read_presence(client, Some(name)).await;
+    // Without it they travel alone.
+    let loads = found.unwrap_or_default().into_iter();
+    let roomiest = loads
+        .map(|found| found.record.load)
+        .max_by_key(|load| load.capacity.saturating_sub(load.in_flight));
+    if let Some(load) = roomiest {
+        target.appetite.observe_load(&load, Instant::now());
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    batch::{Appetite, Line},
     error::SendError,
     message::{Load, McpError, Name, Priority, Reply, code},
     resilience::{
@@ -62,6 +63,9 @@ impl Protection {
 pub(crate) struct Target {
     name: Name,
     pub(crate) budget: RetryBudget,
+    pub(crate) appetite: Appetite,
+    /// Of the lanes in which commands may be packed: normal and low.
+    lines: [Line; 2],
     breakers: Breakers,
     limiter: RateLimiter,
     changes: Changes,
@@ -93,9 +97,24 @@ impl Target {
         Self {
             name: name.clone(),
             budget: RetryBudget::default(),
+            appetite: Appetite::default(),
+            lines: Default::default(),
             breakers: Breakers::new(protection.scope, protection.breaker, Arc::clone(places)),
             limiter: RateLimiter::new(protection.limiter),
             changes: changes.clone(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Where commands of a lane wait to be packed; `None` for one that is not.
+    pub(crate) fn line(&self, lane: Priority) -> Option<&Line> {
+        match lane {
+            Priority::Critical | Priority::High => None,
+            Priority::Normal => Some(&self.lines[0]),
+            Priority::Low => Some(&self.lines[1]),
         }
     }
 
@@ -191,6 +210,7 @@ impl Pass<'_> {
             telemetry::limiter_rate(target.name.as_str(), || target.limiter.snapshot(now));
         }
         let Ok(reply) = outcome else { return };
+        target.appetite.observe(reply, Instant::now());
         if let Some(load) = &reply.load {
             target.limiter.observe_load(load.into(), now);
         }
@@ -292,8 +312,9 @@ impl Targets {
         if let Some(target) = target
             && let Some(load) = load()
         {
-            let now = Instant::now().into_std();
-            target.limiter.observe_load((&load).into(), now);
+            let now = Instant::now();
+            target.appetite.observe_load(&load, now);
+            target.limiter.observe_load((&load).into(), now.into_std());
         }
     }
 

@@ -1,6 +1,4 @@
 //! The protocol judged from outside: a Python client that knows only `PROTOCOL.md` drives the probe.
-//!
-//! The group `packs` of `tests/conformance` describes what is not built yet.
 
 use std::process::Stdio;
 
@@ -61,6 +59,11 @@ async fn conforms(group: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_replies_events_and_dead_letters_follow_the_protocol() {
     conforms("spine,presence,notices,workflow").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_follow_the_protocol() {
+    conforms("packs").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -190,7 +190,11 @@ pub(super) fn to_msgpack<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, En
 
 pub(super) fn from_msgpack<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     let mut deserializer = msgpack_deserializer(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(located)?;
+    // The way to what is wrong is only kept when something is: good bodies are not to pay for it.
+    let value = T::deserialize(&mut deserializer).or_else(|_| {
+        deserializer = msgpack_deserializer(body);
+        serde_path_to_error::deserialize(&mut deserializer).map_err(located)
+    })?;
     match deserializer.get_ref().len() {
         0 => Ok(value),
         rest => Err(DecodeError::new(format!("{rest} bytes follow the body"))),
@@ -199,7 +203,10 @@ pub(super) fn from_msgpack<T: DeserializeOwned>(body: &[u8]) -> Result<T, Decode
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(located)?;
+    let value = T::deserialize(&mut deserializer).or_else(|_| {
+        deserializer = serde_json::Deserializer::from_slice(body);
+        serde_path_to_error::deserialize(&mut deserializer).map_err(located)
+    })?;
     deserializer
         .end()
         .map_err(|error| DecodeError::new(error.to_string()))?;

@@ -175,6 +175,12 @@ impl Namespace {
         format!("{self}.cmd.{agent}.{lane}.{action}")
     }
 
+    /// The subject of a pack of commands.
+    #[must_use]
+    pub fn pack(&self, agent: &Name, lane: Priority) -> String {
+        format!("{self}.cmd.{agent}.{lane}.{}", super::pack::PACK_TOKEN)
+    }
+
     /// The subject of the schedule of a command that is to be delivered later.
     #[must_use]
     pub fn delayed_command(&self, agent: &Name, message_id: &str) -> String {

@@ -16,7 +16,7 @@ use crate::{
     store::{self, Outgoing, StoreError},
 };
 
-use super::{Shared, inbound::Inbound};
+use super::{Shared, inbound::Inbound, lease::Lease};
 
 /// A longer delay does not hold a place among the outstanding messages of its consumer.
 const LONGEST_NAK: Duration = Duration::from_secs(5);
@@ -51,6 +51,7 @@ impl Shared {
         tracing::debug!(action = %command.action, failures = again.failures, delay_ms = again.after.as_millis(), "trying a command again");
         inbound.processing.retried();
         let nak = !again.elsewhere
+            && inbound.lease.as_ref().is_some_and(Lease::can_be_given_back)
             && again.after <= LONGEST_NAK
             && self.held_back.0.load(Ordering::Relaxed) < MOST_NAKS;
         if !nak {
@@ -105,7 +106,10 @@ impl Shared {
         let due_ms = self.client.clock().now_ms()
             + i64::try_from(again.after.as_millis()).unwrap_or(i64::MAX / 2);
         headers.insert("Nats-Schedule", format!("@at {}", rfc3339(due_ms)));
-        headers.insert("Nats-Schedule-Target", inbound.message.subject.as_str());
+        let namespace = self.client.namespace();
+        // Not the subject under which it came: that of a pack is no command's.
+        let due = namespace.command(&command.target, command.priority, &command.action);
+        headers.insert("Nats-Schedule-Target", due);
         // The schedule itself is published once, however often the publish is sent.
         let message_id = format!(
             "{}.{}.later{}",
@@ -119,12 +123,8 @@ impl Shared {
             &mut headers,
             again.elsewhere.then(|| self.instance.as_str()),
         );
-        let subject = self
-            .client
-            .namespace()
-            .delayed_command(&command.target, &command.id);
         Outgoing {
-            subject,
+            subject: namespace.delayed_command(&command.target, &command.id),
             headers,
             body: inbound.message.payload.clone(),
         }

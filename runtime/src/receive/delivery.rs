@@ -16,6 +16,8 @@ pub struct DeliveryInfo {
     pub stored_at_ms: i64,
     /// How many more messages the consumer has waiting.
     pub pending: u64,
+    /// Its place, from 0, where it came in a pack.
+    pub place: Option<u32>,
 }
 
 impl DeliveryInfo {
@@ -27,6 +29,7 @@ impl DeliveryInfo {
             deliveries: 1,
             stored_at_ms: 0,
             pending: 0,
+            place: None,
         }
     }
 
@@ -56,6 +59,7 @@ impl DeliveryInfo {
             deliveries: deliveries.parse().ok()?,
             stored_at_ms: stored_at_nanos / 1_000_000,
             pending: pending.parse().ok()?,
+            place: None,
         })
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::{
-    message::{Answerer, Command, CommandSubject, Format, McpError, Priority, Raw, code},
+    message::{Answerer, Command, CommandSubject, Format, McpError, Priority, Raw, code, pack},
     payload::{self, PayloadError},
     telemetry::{Arrival, Processing},
     trace::TraceContext,
@@ -33,6 +33,8 @@ pub(super) struct Inbound {
     pub(super) lease: Option<Lease>,
     received: Instant,
     pub(super) processing: Processing,
+    /// What was read already, when its pack was taken apart.
+    command: Option<Box<Command>>,
 }
 
 /// A message that is no command.
@@ -65,7 +67,14 @@ impl Inbound {
             lease,
             received: Instant::now(),
             processing,
+            command: None,
         }
+    }
+
+    /// Spares the second reading.
+    pub(super) fn with_command(mut self, command: Option<Box<Command>>) -> Self {
+        self.command = command;
+        self
     }
 
     /// Fetches a body that was too large for its message.
@@ -87,9 +96,12 @@ impl Inbound {
     }
 
     /// Reads the command.
-    pub(super) fn decode(&self, shared: &Shared) -> Result<Command, Box<Undecodable>> {
-        let command = Format::of_message(&self.message)
-            .and_then(|format| Command::decode(format, &self.body));
+    pub(super) fn decode(&mut self, shared: &Shared) -> Result<Command, Box<Undecodable>> {
+        let command = match self.command.take() {
+            Some(command) => Ok(*command),
+            None => Format::of_message(&self.message)
+                .and_then(|format| Command::decode(format, &self.body)),
+        };
         let mut command = command.map_err(|error| {
             let field = error.field().map(str::to_owned);
             let error = McpError::permanent(code::INVALID_MESSAGE)
@@ -162,7 +174,7 @@ impl Inbound {
         let agrees = subject.is_some_and(|subject| {
             subject.agent == command.target.as_str()
                 && subject.agent == shared.agent.as_str()
-                && subject.action == command.action.as_str()
+                && self.says_action(subject.action, command)
                 && subject.lane.is_none_or(|lane| lane == command.priority)
         });
         match agrees {
@@ -172,6 +184,11 @@ impl Inbound {
                 command.target, command.action, command.priority, self.message.subject
             ))),
         }
+    }
+
+    /// The subject of a pack names no action; what a member claims is here only after it was taken out.
+    fn says_action(&self, said: &str, command: &Command) -> bool {
+        said == command.action.as_str() || (self.info.place.is_some() && said == pack::PACK_TOKEN)
     }
 
     /// What is left of the time to live; the age is counted by the server's clock alone.

@@ -1,5 +1,7 @@
 //! The task that owns an agent's intake: what is asked for, what is here, what runs.
 
+mod packs;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_nats::{Message, Subscriber};
@@ -13,7 +15,7 @@ use tracing::Instrument;
 
 use crate::{
     error::ReceiveError,
-    message::{McpError, Namespace, Priority, code},
+    message::{Command, McpError, Namespace, Priority, code},
     resilience::LaneScheduler,
     telemetry::{self, Ending},
 };
@@ -24,11 +26,13 @@ use super::{
     delivery::DeliveryInfo,
     inbound::Inbound,
     lease::{Lease, Leases},
+    pack::is_pack,
     plan::{ByteState, LaneState, byte_budgets, pulls},
     puller::{DRAIN_SILENCE, Puller},
     room::Room,
     slots::{Held, Slot, Slots},
 };
+use packs::PackSize;
 
 /// How long a lower lane's command waits when a higher one's is on its way.
 const HIGHER_LANE_GRACE: Duration = Duration::from_millis(20);
@@ -44,6 +48,7 @@ pub(super) struct Intake {
     leases: Leases,
     pullers: [Puller; 4],
     ready: [VecDeque<Ready>; 4],
+    pack_sizes: [PackSize; 4],
     /// Realtime commands that wait for a place.
     realtime_room: Room<(Inbound, Held)>,
     /// Whether of a realtime command and a stored one of the same lane the former is next.
@@ -61,8 +66,11 @@ pub(super) struct Intake {
 /// A stored command that is here and has not begun.
 struct Ready {
     message: Message,
+    info: DeliveryInfo,
     lease: Lease,
     held: Held,
+    /// What was read of it already.
+    command: Option<Box<Command>>,
 }
 
 enum Happening {
@@ -126,6 +134,7 @@ impl Intake {
             tasks: TaskTracker::new(),
             pullers,
             ready: Default::default(),
+            pack_sizes: Default::default(),
             scheduler: LaneScheduler::default(),
             realtime,
             control,
@@ -181,9 +190,9 @@ impl Intake {
     /// Asks the server for as much as there is room for.
     async fn ask(&mut self) {
         let lanes: [LaneState; 4] = std::array::from_fn(|lane| LaneState {
-            outstanding: self.pullers[lane].outstanding(),
+            outstanding: self.pack_sizes[lane].commands_in(self.pullers[lane].outstanding()),
             ready: self.ready[lane].len() as u64,
-            pending: self.pullers[lane].pending(),
+            pending: self.pack_sizes[lane].commands_in(self.pullers[lane].pending()),
         });
         let asks = pulls(
             lanes,
@@ -191,6 +200,7 @@ impl Intake {
             self.slots.in_use(),
             self.shared.load.typical(),
         );
+        let asks = std::array::from_fn(|lane| self.pack_sizes[lane].messages_for(asks[lane]));
         let bytes = ByteState {
             capacity: self.slots.capacity_bytes(),
             free: self.slots.free_bytes(),
@@ -210,12 +220,19 @@ impl Intake {
             tracing::warn!(subject = %message.subject, "a message without an acknowledgement subject is ignored");
             return;
         };
+        let info = DeliveryInfo::parse(&reply).unwrap_or_else(DeliveryInfo::realtime);
         let lease = self.leases.take(reply);
+        if is_pack(&message) {
+            return self.keep_pack(lane, message, info, lease);
+        }
+        self.pack_sizes[lane.index()].note(1);
         let held = self.slots.hold(message.payload.len() as u64);
         self.ready[lane.index()].push_back(Ready {
             message,
+            info,
             lease,
             held,
+            command: None,
         });
     }
 
@@ -250,11 +267,8 @@ impl Intake {
         let size = body_size(&ready.front()?.message);
         let slot = self.slots.place_for(size)?;
         let next = ready.pop_front()?;
-        let info = next.message.reply.as_ref();
-        let info = info.and_then(|reply| DeliveryInfo::parse(reply));
-        let info = info.unwrap_or_else(DeliveryInfo::realtime);
-        let inbound = Inbound::new(&self.shared, next.message, info, Some(next.lease));
-        self.begin(inbound, size, next.held, slot);
+        let inbound = Inbound::new(&self.shared, next.message, next.info, Some(next.lease));
+        self.begin(inbound.with_command(next.command), size, next.held, slot);
         self.realtime_turn = true;
         Some(())
     }
@@ -313,7 +327,7 @@ impl Intake {
             .retry_after(typical.max(Duration::from_millis(10)))
     }
 
-    async fn refuse(&self, inbound: Inbound, error: McpError) {
+    async fn refuse(&self, mut inbound: Inbound, error: McpError) {
         inbound.processing.fails(Ending::Error, &error.code);
         let (command_id, attempt, reply_to) = match inbound.decode(&self.shared) {
             Ok(command) => (command.id, command.attempt, command.reply_to),

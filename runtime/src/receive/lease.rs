@@ -20,6 +20,8 @@ use tracing::Instrument;
 
 use crate::{client::Client, presence::Lifeline, telemetry};
 
+use super::pack::Place;
+
 /// How long the server waits for a sign of life before it delivers a message again.
 pub(crate) const ACK_WAIT: Duration = Duration::from_secs(10);
 
@@ -45,8 +47,16 @@ struct Held {
     lost: CancellationToken,
 }
 
-/// The lease of one message. Dropping it without settling leaves the message to redelivery.
-pub struct Lease {
+/// The lease of one message, or of one member of a pack. Dropping it without settling leaves the message to redelivery.
+pub struct Lease(Right);
+
+enum Right {
+    Message(Whole),
+    Member(Place),
+}
+
+/// The lease of what the server delivered.
+pub(super) struct Whole {
     id: u64,
     ack_subject: Subject,
     lost: CancellationToken,
@@ -83,12 +93,12 @@ impl Leases {
             lost: lost.clone(),
         };
         self.table().insert(id, held);
-        Lease {
+        Lease(Right::Message(Whole {
             id,
             ack_subject,
             lost,
             leases: self.clone(),
-        }
+        }))
     }
 
     async fn renew(&self) {
@@ -125,40 +135,85 @@ impl Leases {
 }
 
 impl Lease {
+    /// The right to settle one member of a pack.
+    pub(super) fn in_pack(place: Place) -> Self {
+        Self(Right::Member(place))
+    }
+
+    /// The lease of what the server delivered; `None` for a member of a pack.
+    pub(super) fn whole(self) -> Option<Whole> {
+        match self.0 {
+            Right::Message(whole) => Some(whole),
+            Right::Member(_) => None,
+        }
+    }
+
     /// Fires when the lease is lost: the work is somebody else's now.
     #[must_use]
     pub fn lost(&self) -> &CancellationToken {
-        &self.lost
+        match &self.0 {
+            Right::Message(whole) => &whole.lost,
+            Right::Member(place) => place.lost(),
+        }
     }
 
     /// Whether the message may still be settled.
     #[must_use]
     pub fn is_held(&self) -> bool {
+        match &self.0 {
+            Right::Message(whole) => whole.is_held(),
+            Right::Member(place) => place.is_held(),
+        }
+    }
+
+    /// Whether the server can be told to deliver it again: not so a member, without the others of its pack.
+    pub(super) fn can_be_given_back(&self) -> bool {
+        matches!(self.0, Right::Message(_))
+    }
+
+    /// Says that the message is done.
+    pub async fn acknowledge(self) {
+        match self.0 {
+            Right::Message(whole) => whole.acknowledge().await,
+            Right::Member(place) => place.settle().await,
+        }
+    }
+
+    /// Says that the message must never be delivered again.
+    pub async fn terminate(self) {
+        match self.0 {
+            Right::Message(whole) => {
+                let span = telemetry::settling("term", whole.leases.client.name());
+                whole.settle(TERM).instrument(span).await;
+            }
+            Right::Member(place) => place.settle().await,
+        }
+    }
+
+    /// Gives a message whose handling failed back, to be delivered again after `delay`; a member of a pack comes back with
+    /// the pack.
+    pub async fn give_back(self, delay: Duration) {
+        let Right::Message(whole) = self.0 else {
+            return;
+        };
+        let span = telemetry::settling("nak", whole.leases.client.name());
+        let nak = format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos());
+        whole.settle(nak.into()).instrument(span).await;
+    }
+}
+
+impl Whole {
+    pub(super) async fn acknowledge(self) {
+        self.settle(ACK).await;
+    }
+
+    pub(super) fn is_held(&self) -> bool {
         let table = self.leases.table();
         // Judged here too, not by the keeper's mark alone: after a stop of the whole process the
         // handler may be scheduled before the keeper.
         table
             .get(&self.id)
             .is_some_and(|held| !held.lost.is_cancelled() && held.renewed_at.elapsed() < ACK_WAIT)
-    }
-
-    /// Says that the message is done.
-    pub async fn acknowledge(self) {
-        self.settle(ACK).await;
-    }
-
-    /// Says that the message must never be delivered again.
-    pub async fn terminate(self) {
-        let span = telemetry::settling("term", self.leases.client.name());
-        self.settle(TERM).instrument(span).await;
-    }
-
-    /// Gives a message whose handling failed back, to be delivered again after `delay`.
-    pub async fn give_back(self, delay: Duration) {
-        let span = telemetry::settling("nak", self.leases.client.name());
-        self.settle(format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos()).into())
-            .instrument(span)
-            .await;
     }
 
     async fn settle(self, verdict: Bytes) {
@@ -178,7 +233,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Whole {
     fn drop(&mut self) {
         self.leases.table().remove(&self.id);
     }

@@ -16,6 +16,10 @@ const RECENT: usize = 128;
 /// And for how long: what waited before that says nothing about the queue of now.
 const RECENTLY: Duration = Duration::from_secs(1);
 
+/// So long the percentile holds: it is told in every reply, and to put the waits in order for each would cost more than
+/// the rest of the reply.
+const HOLDS: Duration = Duration::from_millis(10);
+
 /// The weight of the newest handler time in the running mean, as one part of this many.
 const SMOOTHING: u64 = 8;
 
@@ -44,6 +48,7 @@ impl Drop for Running {
 struct Waits {
     recent: Vec<(Instant, Duration)>,
     next: usize,
+    p95: Option<(Instant, Duration)>,
 }
 
 impl LoadMeter {
@@ -106,17 +111,21 @@ impl LoadMeter {
     }
 
     fn wait_p95(&self) -> Duration {
-        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, p95)) = waits.p95
+            && now.duration_since(at) < HOLDS
+        {
+            return p95;
+        }
         let recently = waits.recent.iter();
-        let recently = recently.filter(|(began, _)| began.elapsed() < RECENTLY);
+        let recently = recently.filter(|(began, _)| now.duration_since(*began) < RECENTLY);
         let mut recent: Vec<Duration> = recently.map(|(_, waited)| *waited).collect();
-        drop(waits);
         recent.sort_unstable();
-        recent
-            .get(recent.len() * 95 / 100)
-            .or(recent.last())
-            .copied()
-            .unwrap_or_default()
+        let place = recent.get(recent.len() * 95 / 100).or(recent.last());
+        let p95 = place.copied().unwrap_or_default();
+        waits.p95 = Some((now, p95));
+        p95
     }
 }
 

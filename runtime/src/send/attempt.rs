@@ -1,6 +1,6 @@
 //! One attempt of a send: publish, then wait for acknowledgement and reply.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::HeaderMap;
 use tokio::{
@@ -9,13 +9,15 @@ use tokio::{
 };
 
 use crate::{
+    batch,
     client::Client,
     error::SendError,
     message::{Command, DecodeError, Format, Progress, Reply},
     payload::{self, PayloadError},
     presence,
     replies::{Answer, Expected},
-    store::{self, Outgoing, StoreError},
+    store::{Outgoing, StoreError},
+    targets::Target,
     telemetry::Publishing,
     trace::TraceContext,
 };
@@ -34,6 +36,7 @@ pub(super) struct Expectation {
 /// One publish and the wait for what comes of it.
 pub(super) struct Attempt<'a> {
     pub(super) client: &'a Client,
+    pub(super) target: &'a Arc<Target>,
     pub(super) command: &'a mut Command,
     pub(super) deadline: Instant,
     pub(super) timeout: Duration,
@@ -87,7 +90,13 @@ impl Attempt<'_> {
         let publish_by = self.deadline.min(Instant::now() + LONGEST_PUBLISH);
         let subject = outgoing.subject.clone();
         let mut denials = self.client.denials().listen();
-        let storing = store::store(self.client.nats(), &outgoing, publish_by);
+        let storing = batch::store(
+            self.client,
+            self.target,
+            command.priority,
+            outgoing,
+            publish_by,
+        );
         tokio::pin!(storing);
         // Gone as soon as the message is stored.
         let mut publishing = Some(publishing);

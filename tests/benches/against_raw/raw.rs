@@ -1,9 +1,11 @@
 //! What ours is compared with: async-nats as somebody would use it who needs speed and nothing else.
 
 mod command;
+mod packs;
 mod pipeline;
 mod swap;
 
 pub(crate) use command::{Caller, Worker};
+pub(crate) use packs::{PackCaller, Packs};
 pub(crate) use pipeline::{consume, publish};
 pub(crate) use swap::Buckets;

@@ -34,6 +34,12 @@ impl Server {
         Ok(Client::connect(Config::new(self.url()).name(name)).await?)
     }
 
+    /// A connection of ours that never packs commands.
+    pub(crate) async fn unpacked(&self, name: &str) -> Result<Client, Failed> {
+        let config = Config::new(self.url()).name(name).packs(false);
+        Ok(Client::connect(config).await?)
+    }
+
     /// A connection of ours in a namespace of its own with so many workflow shards.
     pub(crate) async fn sharded(&self, shards: u16) -> Result<Client, Failed> {
         let topology = TopologyConfig {

@@ -10,7 +10,7 @@ use mcp_agent_sdk::{Agent, Client, Context, McpError, runtime::transport::new_me
 use crate::{
     Failed, load,
     load::Measured,
-    raw::{Caller, Worker},
+    raw::{Caller, PackCaller, Packs, Worker},
     rounds::Rounds,
     server::{Server, Sync},
     settings::Scale,
@@ -26,6 +26,8 @@ const CAPACITY: u32 = 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Durable,
+    /// In packs, as commands of the lane normal do by themselves.
+    Packed,
     Keyed,
     Realtime,
 }
@@ -35,7 +37,7 @@ async fn echo(_ctx: Context, text: String) -> Result<String, McpError> {
 }
 
 pub(crate) async fn run(rounds: &mut Rounds) -> Result<(), Failed> {
-    if !["durable", "realtime", "submit"]
+    if !["durable", "packed", "realtime", "submit"]
         .iter()
         .any(|word| rounds.settings().wants_some(word))
     {
@@ -58,14 +60,22 @@ async fn group(rounds: &mut Rounds, sync: Sync, scale: Scale) -> Result<(), Fail
         .start(&agent_side)
         .await?;
     let _worker = Worker::start(server.raw().await?).await?;
+    let packs = Packs::start(server.raw().await?, server.raw().await?).await?;
     let sides = Sides {
-        ours: server.ours("bench").await?,
+        ours: server.unpacked("bench").await?,
+        packing: server.ours("bench").await?,
+        packs: packs.caller(),
         raw: Caller::start(server.raw().await?).await?,
         suffix: if sync == Sync::Always { ", synced" } else { "" },
     };
     for (parallel, size) in widths(sync, scale) {
         sides
             .round_trip(rounds, Kind::Durable, parallel, size)
+            .await?;
+    }
+    for (parallel, size) in widths(sync, scale) {
+        sides
+            .round_trip(rounds, Kind::Packed, parallel, size)
             .await?;
     }
     for parallel in [1, 256] {
@@ -97,7 +107,9 @@ fn widths(sync: Sync, scale: Scale) -> Vec<(usize, usize)> {
 
 struct Sides {
     ours: Client,
+    packing: Client,
     raw: Caller,
+    packs: PackCaller,
     suffix: &'static str,
 }
 
@@ -111,6 +123,7 @@ impl Sides {
     ) -> Result<(), Failed> {
         let what = match kind {
             Kind::Durable => "durable round trip",
+            Kind::Packed => "packed round trip",
             Kind::Keyed => "durable round trip with idempotency key",
             Kind::Realtime => "realtime round trip",
         };
@@ -122,8 +135,12 @@ impl Sides {
         };
         let text = "x".repeat(size);
         let body = Bytes::from(text.clone());
+        let client = match kind {
+            Kind::Packed => &self.packing,
+            _ => &self.ours,
+        };
         let ours = async |window: Duration| {
-            let (client, text) = (self.ours.clone(), text.clone());
+            let (client, text) = (client.clone(), text.clone());
             let send = move || {
                 let (client, text) = (client.clone(), text.clone());
                 async move { send(&client, kind, &text).await }
@@ -131,11 +148,12 @@ impl Sides {
             Ok(figure(load::closed(parallel, window, send).await?))
         };
         let raw = async |window: Duration| {
-            let (caller, body) = (self.raw.clone(), body.clone());
+            let (caller, packs, body) = (self.raw.clone(), self.packs.clone(), body.clone());
             let send = move || {
-                let (caller, body) = (caller.clone(), body.clone());
+                let (caller, packs, body) = (caller.clone(), packs.clone(), body.clone());
                 async move {
                     match kind {
+                        Kind::Packed => packs.command(body).await,
                         Kind::Realtime => caller.request(body).await,
                         _ => caller.command(body).await,
                     }
@@ -180,7 +198,7 @@ impl Sides {
 async fn send(client: &Client, kind: Kind, text: &str) -> Result<(), Failed> {
     let command = client.send_command::<String>(AGENT, "echo", text);
     let command = match kind {
-        Kind::Durable => command,
+        Kind::Durable | Kind::Packed => command,
         Kind::Keyed => command.idempotency_key(new_message_id()),
         Kind::Realtime => command.realtime(),
     };
