@@ -1,10 +1,11 @@
-//! Log lines on standard error, and where spans go.
+//! Log lines on standard error and to a collector, and where spans go.
 
 use std::{fmt, io::IsTerminal};
 
 use mcp_runtime::telemetry::SPAN_TARGET;
 use opentelemetry::{Context as TraceContext, trace::TraceContextExt};
-use opentelemetry_sdk::trace::SdkTracer;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::{logs::SdkLoggerProvider, trace::SdkTracer};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{
@@ -16,7 +17,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Libraries below us: their spans are not our trace, and those of the exporter would feed on themselves.
+/// Libraries below us: their spans are not our trace, and what the exporter's say would feed on itself.
 const LIBRARIES: [&str; 6] = [
     "async_nats",
     "h2",
@@ -31,11 +32,15 @@ const LIBRARIES: [&str; 6] = [
 /// `MCP_LOG` filters as `RUST_LOG` does (default `info`), `MCP_LOG_FORMAT=json` makes each line a JSON object.
 /// Colours on a terminal only.
 pub fn init_logging() {
-    init(None, true);
+    init(None, None, true);
 }
 
-/// Sends spans to a tracer and lines to standard error, each if it is wanted. Returns whether it could.
-pub(crate) fn init(tracer: Option<SdkTracer>, lines: bool) -> bool {
+/// Sends spans to a tracer, lines to a collector and to standard error, each if it is wanted. Returns whether it could.
+pub(crate) fn init(
+    tracer: Option<SdkTracer>,
+    collector: Option<&SdkLoggerProvider>,
+    lines: bool,
+) -> bool {
     let spans = tracer.map(|tracer| {
         OpenTelemetryLayer::new(tracer)
             // Where in our code a span stands, and on which thread, is of no use to its reader.
@@ -45,6 +50,14 @@ pub(crate) fn init(tracer: Option<SdkTracer>, lines: bool) -> bool {
             .with_level(false)
             .with_tracked_inactivity(false)
             .with_filter(filter_fn(is_exported).with_max_level_hint(LevelFilter::INFO))
+    });
+    let exported_lines = collector.map(|collector| {
+        // It adds the ids of trace and span by itself. What the exporter's own libraries say would be exported in turn.
+        OpenTelemetryTracingBridge::new(collector)
+            .with_filter(lines_filter())
+            .with_filter(filter_fn(|metadata| {
+                metadata.is_event() && !is_library(metadata)
+            }))
     });
     let json = std::env::var("MCP_LOG_FORMAT").is_ok_and(|format| format == "json");
     let text_lines = (lines && !json).then(|| {
@@ -69,6 +82,7 @@ pub(crate) fn init(tracer: Option<SdkTracer>, lines: bool) -> bool {
     // An error only says that the program has a subscriber already: that is its right.
     tracing_subscriber::registry()
         .with(spans)
+        .with(exported_lines)
         .with(text_lines)
         .with(json_lines)
         .try_init()
@@ -85,12 +99,13 @@ fn lines_filter() -> EnvFilter {
 
 /// Our spans and those of an agent's author; no events, whose fields may be anything.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
-    let is_library = || {
-        LIBRARIES
-            .iter()
-            .any(|library| metadata.target().starts_with(library))
-    };
-    metadata.is_span() && *metadata.level() <= Level::INFO && !is_library()
+    metadata.is_span() && *metadata.level() <= Level::INFO && !is_library(metadata)
+}
+
+fn is_library(metadata: &Metadata<'_>) -> bool {
+    LIBRARIES
+        .iter()
+        .any(|library| metadata.target().starts_with(library))
 }
 
 /// A format that ends its lines with the ids of trace and span, where there are any.

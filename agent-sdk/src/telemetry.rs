@@ -1,4 +1,4 @@
-//! Traces and figures of a program: set up from the standard `OTEL_*` variables, taken down at its end.
+//! Traces, figures and log lines of a program: set up from the standard `OTEL_*` variables, taken down at its end.
 //!
 //! With no endpoint set nothing is exported, nothing is asked of the network and nothing is said about it. An
 //! endpoint that is down costs neither the work nor the exit more than [`SHUTDOWN`].
@@ -9,6 +9,7 @@ mod exporters;
 mod heard;
 mod probes;
 mod prometheus;
+mod providers;
 mod signals;
 
 use std::{
@@ -20,13 +21,11 @@ use std::{
     time::Duration,
 };
 
-use mcp_runtime::telemetry::record_metrics;
+use mcp_runtime::telemetry::{record_metrics, sampler_follows_parents};
 use opentelemetry::{KeyValue, global, metrics::MeterProvider, trace::TracerProvider};
 use opentelemetry_sdk::{
-    Resource,
-    metrics::{MeterProviderBuilder, SdkMeterProvider},
-    propagation::TraceContextPropagator,
-    trace::{SdkTracerProvider, TracerProviderBuilder},
+    Resource, logs::SdkLoggerProvider, metrics::SdkMeterProvider,
+    propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
 use tokio::sync::oneshot;
 
@@ -37,7 +36,7 @@ pub(crate) use prometheus::Figures;
 
 use signals::{Signal, Wanted};
 
-/// How long the last spans and figures may take at the end, all of them together.
+/// How long the last spans, figures and lines may take at the end, all of them together.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// The name under which our instruments and spans are known to backends.
@@ -66,6 +65,7 @@ pub struct Telemetry {
     about: Vec<KeyValue>,
     lines: bool,
     scraped: bool,
+    traces_to: Option<String>,
 }
 
 impl Telemetry {
@@ -76,12 +76,20 @@ impl Telemetry {
             about: Vec::new(),
             lines: true,
             scraped: false,
+            traces_to: None,
         }
     }
 
-    /// Writes no log lines: for a tool whose standard error is read by people.
+    /// Writes no log lines to standard error: for a tool where people read it. A collector gets them all the same.
     pub fn without_log_lines(mut self) -> Self {
         self.lines = false;
+        self
+    }
+
+    /// Sends traces by OTLP over HTTP to this address, such as `http://127.0.0.1:4318`, where the environment says nothing about
+    /// them: for a tool that has found a collector.
+    pub fn traces_to(mut self, endpoint: &str) -> Self {
+        self.traces_to = Some(endpoint.to_owned());
         self
     }
 
@@ -111,14 +119,18 @@ impl Telemetry {
         }
         let mut said = Vec::new();
         let resource = self.resource();
-        if signals::wanted(Signal::Traces, &mut said) == Wanted::Otlp {
-            running.traces = tracer_provider(resource.clone(), &mut said);
+        let found = self.traces_to.filter(|_| signals::is_open(Signal::Traces));
+        if found.is_some() || signals::wanted(Signal::Traces, &mut said) == Wanted::Otlp {
+            running.traces = providers::traces(resource.clone(), found.as_deref(), &mut said);
+        }
+        if signals::wanted(Signal::Logs, &mut said) == Wanted::Otlp {
+            running.logs = providers::logs(resource.clone(), &mut said);
         }
         let exported = signals::wanted(Signal::Metrics, &mut said) == Wanted::Otlp;
         let scraped = self.scraped && !signals::is_disabled();
         if exported || scraped {
             let figures = scraped.then(|| Arc::new(Figures::default()));
-            running.metrics = meter_provider(resource, exported, figures.clone(), &mut said);
+            running.metrics = providers::metrics(resource, exported, figures.clone(), &mut said);
             running.figures = figures;
         }
         running.install(self.lines);
@@ -138,90 +150,26 @@ impl Telemetry {
     }
 }
 
-#[cfg(feature = "otlp")]
-fn tracer_provider(resource: Resource, said: &mut Vec<String>) -> Option<SdkTracerProvider> {
-    let builder: TracerProviderBuilder = SdkTracerProvider::builder().with_resource(resource);
-    match exporters::spans() {
-        Ok(exporter) => Some(
-            builder
-                .with_batch_exporter(heard::Heard::new(exporter, "traces"))
-                .build(),
-        ),
-        Err(error) => {
-            said.push(format!("traces are not exported: {error}"));
-            None
-        }
-    }
-}
-
-#[cfg(not(feature = "otlp"))]
-fn tracer_provider(_: Resource, said: &mut Vec<String>) -> Option<SdkTracerProvider> {
-    let _: Option<TracerProviderBuilder> = None;
-    said.push("traces are not exported: this program was built without the feature `otlp`".into());
-    None
-}
-
-fn meter_provider(
-    resource: Resource,
-    exported: bool,
-    figures: Option<Arc<Figures>>,
-    said: &mut Vec<String>,
-) -> Option<SdkMeterProvider> {
-    let mut builder = SdkMeterProvider::builder().with_resource(resource);
-    if exported {
-        builder = with_exporter(builder, said)?;
-    }
-    if let Some(figures) = figures {
-        builder = builder.with_reader(prometheus::Reader(figures));
-    }
-    Some(builder.build())
-}
-
-#[cfg(feature = "otlp")]
-fn with_exporter(
-    builder: MeterProviderBuilder,
-    said: &mut Vec<String>,
-) -> Option<MeterProviderBuilder> {
-    match exporters::metrics() {
-        Ok(exporter) => {
-            Some(builder.with_periodic_exporter(heard::Heard::new(exporter, "metrics")))
-        }
-        Err(error) => {
-            said.push(format!("metrics are not exported: {error}"));
-            Some(builder)
-        }
-    }
-}
-
-#[cfg(not(feature = "otlp"))]
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the same form as with the feature"
-)]
-fn with_exporter(
-    builder: MeterProviderBuilder,
-    said: &mut Vec<String>,
-) -> Option<MeterProviderBuilder> {
-    said.push("metrics are not exported: this program was built without the feature `otlp`".into());
-    Some(builder)
-}
-
 /// Telemetry that is set up; [`RunningTelemetry::shutdown`] sends what is left of it.
 #[must_use = "without a shutdown the last spans are lost"]
 #[derive(Debug, Default)]
 pub struct RunningTelemetry {
     traces: Option<SdkTracerProvider>,
     metrics: Option<SdkMeterProvider>,
+    logs: Option<SdkLoggerProvider>,
     figures: Option<Arc<Figures>>,
 }
 
 impl RunningTelemetry {
     fn install(&self, lines: bool) {
         let tracer = self.traces.as_ref().map(|traces| traces.tracer(SCOPE));
-        logging::init(tracer, lines);
+        logging::init(tracer, self.logs.as_ref(), lines);
         if let Some(traces) = &self.traces {
             global::set_text_map_propagator(TraceContextPropagator::new());
             global::set_tracer_provider(traces.clone());
+            if signals::sampler_follows_parents() {
+                sampler_follows_parents();
+            }
         }
         if let Some(metrics) = &self.metrics {
             record_metrics(&metrics.meter(SCOPE));
@@ -236,7 +184,10 @@ impl RunningTelemetry {
     /// Sends what has not been sent yet, and gives up after 2 s.
     pub async fn shutdown(self) {
         let Self {
-            traces, metrics, ..
+            traces,
+            metrics,
+            logs,
+            figures: _,
         } = self;
         // At the same time, and on threads of their own that nobody waits for longer: one by one against a collector
         // that takes connections and says nothing it would be a quarter of a minute, and the runtime would wait for
@@ -245,13 +196,14 @@ impl RunningTelemetry {
             traces.map(|traces| ended(move || drop(traces.shutdown_with_timeout(SHUTDOWN))));
         let metrics =
             metrics.map(|metrics| ended(move || drop(metrics.shutdown_with_timeout(SHUTDOWN))));
-        let both = async {
-            for ended in [traces, metrics].into_iter().flatten() {
+        let logs = logs.map(|logs| ended(move || drop(logs.shutdown_with_timeout(SHUTDOWN))));
+        let all = async {
+            for ended in [traces, metrics, logs].into_iter().flatten() {
                 // A thread that panicked is done, too.
                 let _ = ended.await;
             }
         };
-        if tokio::time::timeout(SHUTDOWN, both).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN, all).await.is_err() {
             tracing::debug!("the collector did not take the last spans and figures in time");
         }
     }

@@ -40,8 +40,9 @@ pub(crate) async fn publish_as(
     client: &Client,
     event: &Event,
     message_id: &str,
+    trace: &TraceContext,
 ) -> Result<(), PublishError> {
-    publish_in(client, event, message_id, &TraceContext::default()).await
+    publish_in(client, event, message_id, trace).await
 }
 
 async fn publish_in(

@@ -13,15 +13,17 @@ mod load;
 mod metrics;
 mod processing;
 mod publishing;
+mod sampling;
 mod spans;
 mod workflows;
 
 pub use health::Health;
 pub use instruments::{METRIC_NAMES, record_metrics};
 pub use metrics::pack_of;
+pub use sampling::sampler_follows_parents;
 pub use workflows::{
     WorkflowSpan, cas_conflict, checkpoint_restored, checkpoint_saved, checkpoint_span, link,
-    span_failed, timer_fired, workflow_transition,
+    span_failed, timer_fired, workflow_persisted, workflow_transition,
 };
 
 pub(crate) use health::Pulse;
@@ -31,6 +33,7 @@ pub(crate) use metrics::{
 };
 pub(crate) use processing::{Arrival, Ending, Processing};
 pub(crate) use publishing::Publishing;
+pub(crate) use sampling::follows;
 pub(crate) use spans::{breaker_seen, sending, sent, settling, submitted, submitting};
 
 /// The target of all spans of the runtime, for filters: they are of interest to a tracing backend, and would fill a

@@ -12,6 +12,8 @@ use opentelemetry::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use crate::telemetry;
+
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
@@ -60,6 +62,26 @@ impl TraceContext {
         let mut written = Self::default();
         global::get_text_map_propagator(|w3c| w3c.inject_context(&context, &mut written));
         written.traceparent.is_some().then_some(written)
+    }
+
+    /// That of whatever is current, which may be a trace that nobody records.
+    pub(crate) fn here() -> Option<Self> {
+        let mut written = Self::default();
+        Context::map_current(|context| {
+            global::get_text_map_propagator(|w3c| w3c.inject_context(context, &mut written));
+        });
+        written.traceparent.is_some().then_some(written)
+    }
+
+    /// Whether the sender's trace is one that nobody records, and the sampler would follow it in that.
+    pub(crate) fn is_dropped(&self) -> bool {
+        // The last of its four parts are the flags, of which the lowest says that it is recorded.
+        let flags = self
+            .traceparent
+            .as_deref()
+            .and_then(|text| text.get(53..55));
+        let flags = flags.and_then(|flags| u8::from_str_radix(flags, 16).ok());
+        telemetry::follows() && flags.is_some_and(|flags| flags & 1 == 0)
     }
 
     /// Reads the headers of a message.
@@ -114,6 +136,14 @@ impl TraceContext {
         span.add_link(sender);
     }
 
+    /// Makes the sender the parent of a new span.
+    pub(crate) fn parent(&self, span: &Span) {
+        if self.traceparent.is_some() && !span.is_disabled() {
+            // It fails only for a span that has begun, which a new one has not.
+            let _ = span.set_parent(self.remote());
+        }
+    }
+
     /// Links a span to this trace.
     pub(crate) fn link(&self, span: &Span) {
         if self.traceparent.is_some() && !span.is_disabled() {
@@ -154,6 +184,24 @@ impl Extractor for TraceContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lowest_flag_says_whether_a_trace_is_recorded() {
+        telemetry::sampler_follows_parents();
+        let ids = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
+        let check = |traceparent: Option<String>, expected: bool| {
+            let context = TraceContext::new(traceparent.clone(), None);
+            assert_eq!(context.is_dropped(), expected, "{traceparent:?}");
+        };
+        check(Some(format!("{ids}-00")), true);
+        check(Some(format!("{ids}-01")), false);
+        check(Some(format!("{ids}-02")), true);
+        check(Some(format!("{ids}-03")), false);
+        // What cannot be read is for the sampler.
+        check(Some(format!("{ids}-zz")), false);
+        check(Some("00-é".to_owned()), false);
+        check(None, false);
+    }
 
     #[test]
     fn without_tracing_headers_pass_through_as_they_are() {

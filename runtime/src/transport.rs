@@ -24,6 +24,7 @@ use crate::{
     message::{Answerer, Event, Format, McpError, Name, Raw, Reply, code},
     payload,
     store::{self, Outgoing},
+    trace::TraceContext,
 };
 
 pub use crate::{
@@ -80,8 +81,9 @@ pub async fn publish_event(
     client: &Client,
     event: &Event,
     message_id: &str,
+    trace: &TraceContext,
 ) -> Result<(), PublishError> {
-    events::publish_as(client, event, message_id).await
+    events::publish_as(client, event, message_id, trace).await
 }
 
 /// Unix milliseconds by the server's clock, as far as this process knows it.

@@ -10,7 +10,7 @@ mod process;
 mod wait;
 
 pub use binary::{mcpctl, nats_server, video_studio, workspace};
-pub use otlp::{OtlpSink, SeenMetric, SeenSpan};
+pub use otlp::{OtlpSink, SeenLine, SeenMetric, SeenSpan};
 pub use overload::{LaneReport, Overload, Report, Running};
 pub use process::{Finished, Process, run, run_in, spawn, spawn_probe, spawn_probe_with};
 pub use wait::{PATIENCE, eventually, instances, present};

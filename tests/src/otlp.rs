@@ -1,4 +1,4 @@
-//! A collector for tests: takes traces and metrics over gRPC and over http/protobuf on one port, and keeps them.
+//! A collector for tests: takes traces, metrics and logs over gRPC and over http/protobuf on one port, and keeps them.
 
 mod seen;
 
@@ -7,6 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::{Router, body::Bytes, http::StatusCode, routing::post};
 use opentelemetry_proto::tonic::{
     collector::{
+        logs::v1::{
+            ExportLogsServiceRequest, ExportLogsServiceResponse,
+            logs_service_server::{LogsService, LogsServiceServer},
+        },
         metrics::v1::{
             ExportMetricsServiceRequest, ExportMetricsServiceResponse,
             metrics_service_server::{MetricsService, MetricsServiceServer},
@@ -16,6 +20,7 @@ use opentelemetry_proto::tonic::{
             trace_service_server::{TraceService, TraceServiceServer},
         },
     },
+    logs::v1::ResourceLogs,
     metrics::v1::ResourceMetrics,
     trace::v1::ResourceSpans,
 };
@@ -23,7 +28,7 @@ use prost::Message;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{Request, Response, Status, service::Routes};
 
-pub use seen::{SeenMetric, SeenSpan};
+pub use seen::{SeenLine, SeenMetric, SeenSpan};
 
 /// Batches that are kept; a test that sends more wants something else.
 const MOST_BATCHES: usize = 10_000;
@@ -43,6 +48,7 @@ struct Kept(Arc<Mutex<Batches>>);
 struct Batches {
     spans: Vec<ResourceSpans>,
     metrics: Vec<ResourceMetrics>,
+    logs: Vec<ResourceLogs>,
 }
 
 impl OtlpSink {
@@ -85,13 +91,21 @@ impl OtlpSink {
         batches.metrics.iter().flat_map(seen::metrics).collect()
     }
 
+    /// All log lines that have come in so far.
+    #[must_use]
+    pub fn lines(&self) -> Vec<SeenLine> {
+        let batches = self.kept.batches();
+        batches.logs.iter().flat_map(seen::lines).collect()
+    }
+
     /// Everything that has come in, byte for byte, for a search.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let batches = self.kept.batches();
         let spans = batches.spans.iter().map(Message::encode_to_vec);
         let metrics = batches.metrics.iter().map(Message::encode_to_vec);
-        spans.chain(metrics).flatten().collect()
+        let logs = batches.logs.iter().map(Message::encode_to_vec);
+        spans.chain(metrics).chain(logs).flatten().collect()
     }
 }
 
@@ -118,8 +132,14 @@ impl Kept {
         assert!(batches.metrics.len() < MOST_BATCHES, "too much to keep");
     }
 
+    fn keep_logs(&self, request: ExportLogsServiceRequest) {
+        let mut batches = self.batches();
+        batches.logs.extend(request.resource_logs);
+        assert!(batches.logs.len() < MOST_BATCHES, "too much to keep");
+    }
+
     fn router(&self) -> Router {
-        let (spans, metrics) = (self.clone(), self.clone());
+        let (spans, metrics, logs) = (self.clone(), self.clone(), self.clone());
         let take_spans = move |body: Bytes| async move {
             let request = ExportTraceServiceRequest::decode(body);
             let request = request.map_err(|_| StatusCode::BAD_REQUEST)?;
@@ -132,11 +152,19 @@ impl Kept {
             metrics.keep_metrics(request);
             Ok::<_, StatusCode>(ExportMetricsServiceResponse::default().encode_to_vec())
         };
+        let take_logs = move |body: Bytes| async move {
+            let request = ExportLogsServiceRequest::decode(body);
+            let request = request.map_err(|_| StatusCode::BAD_REQUEST)?;
+            logs.keep_logs(request);
+            Ok::<_, StatusCode>(ExportLogsServiceResponse::default().encode_to_vec())
+        };
         Routes::new(TraceServiceServer::new(self.clone()))
             .add_service(MetricsServiceServer::new(self.clone()))
+            .add_service(LogsServiceServer::new(self.clone()))
             .into_axum_router()
             .route("/v1/traces", post(take_spans))
             .route("/v1/metrics", post(take_metrics))
+            .route("/v1/logs", post(take_logs))
     }
 }
 
@@ -159,5 +187,16 @@ impl MetricsService for Kept {
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         self.keep_metrics(request.into_inner());
         Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Kept {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        self.keep_logs(request.into_inner());
+        Ok(Response::new(ExportLogsServiceResponse::default()))
     }
 }

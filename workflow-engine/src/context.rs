@@ -230,7 +230,7 @@ impl<S> WorkflowContext<S> {
             .conversation_id
             .clone_from(&self.scope.record.conversation_id);
         let message_id = format!("{}.{}", self.next_key(), event.name);
-        transport::publish_event(&self.scope.client, &event, &message_id).await
+        transport::publish_event(&self.scope.client, &event, &message_id, &self.scope.trace).await
     }
 
     /// The agent's connection, for what the context does not cover. What is sent through it has no derived key.

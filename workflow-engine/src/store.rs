@@ -162,13 +162,24 @@ impl Store {
         workflow_id: &str,
         name: &Name,
     ) -> Result<Option<WorkflowCheckpoint>, StoreError> {
+        let found = self.checkpoint_sized(workflow_id, name).await?;
+        Ok(found.map(|(checkpoint, _)| checkpoint))
+    }
+
+    /// A checkpoint, and how many bytes it takes.
+    pub(crate) async fn checkpoint_sized(
+        &self,
+        workflow_id: &str,
+        name: &Name,
+    ) -> Result<Option<(WorkflowCheckpoint, usize)>, StoreError> {
         let key = format!("{workflow_id}.{name}");
         let entry = self.of(workflow_id).checkpoints.read(&key).await?;
         let body = entry
             .map(|entry| entry.value)
             .filter(|body| !body.is_empty());
         // Something else under the key is no checkpoint of ours.
-        Ok(body.and_then(|body| WorkflowCheckpoint::decode(&body).ok()))
+        let decoded = |body: Bytes| Some((WorkflowCheckpoint::decode(&body).ok()?, body.len()));
+        Ok(body.and_then(decoded))
     }
 
     /// Keeps a checkpoint, unless it or a later one of the same name is there.

@@ -3,7 +3,9 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response, hyper::HyperClient};
-use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithHttpConfig};
+use opentelemetry_otlp::{
+    ExporterBuildError, LogExporter, MetricExporter, SpanExporter, WithExportConfig, WithHttpConfig,
+};
 use tokio::runtime::Handle;
 
 use super::signals::{Signal, variable};
@@ -27,9 +29,16 @@ enum Protocol {
     Http,
 }
 
-pub(super) fn spans() -> Result<SpanExporter, NoExporter> {
+/// To `endpoint`, or where the environment says.
+pub(super) fn spans(endpoint: Option<&str>) -> Result<SpanExporter, NoExporter> {
     let runtime = Handle::try_current()?;
     let builder = SpanExporter::builder();
+    if let Some(endpoint) = endpoint {
+        let client = OnRuntime::new(runtime, Signal::Traces);
+        let builder = builder.with_http().with_http_client(client);
+        let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+        return Ok(builder.with_endpoint(endpoint).build()?);
+    }
     Ok(match protocol(Signal::Traces)? {
         Protocol::Grpc => builder.with_tonic().build()?,
         Protocol::Http => builder
@@ -47,6 +56,18 @@ pub(super) fn metrics() -> Result<MetricExporter, NoExporter> {
         Protocol::Http => builder
             .with_http()
             .with_http_client(OnRuntime::new(runtime, Signal::Metrics))
+            .build()?,
+    })
+}
+
+pub(super) fn logs() -> Result<LogExporter, NoExporter> {
+    let runtime = Handle::try_current()?;
+    let builder = LogExporter::builder();
+    Ok(match protocol(Signal::Logs)? {
+        Protocol::Grpc => builder.with_tonic().build()?,
+        Protocol::Http => builder
+            .with_http()
+            .with_http_client(OnRuntime::new(runtime, Signal::Logs))
             .build()?,
     })
 }

@@ -9,6 +9,7 @@ use std::{
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkResult,
+    logs::{LogBatch, LogExporter},
     metrics::{Temporality, data::ResourceMetrics, exporter::PushMetricExporter},
     trace::{SpanData, SpanExporter},
 };
@@ -58,6 +59,22 @@ impl<E: SpanExporter> SpanExporter for Heard<E> {
 
     fn force_flush(&self) -> OTelSdkResult {
         self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+impl<E: LogExporter> LogExporter for Heard<E> {
+    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
+        let exported = self.exporter.export(batch).await;
+        self.note(&exported);
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
     }
 
     fn set_resource(&mut self, resource: &Resource) {

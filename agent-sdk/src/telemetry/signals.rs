@@ -7,6 +7,7 @@ use std::env;
 pub(super) enum Signal {
     Traces,
     Metrics,
+    Logs,
 }
 
 /// What becomes of a signal.
@@ -21,6 +22,7 @@ impl Signal {
         match self {
             Self::Traces => "TRACES",
             Self::Metrics => "METRICS",
+            Self::Logs => "LOGS",
         }
     }
 }
@@ -44,6 +46,16 @@ pub(super) fn names_the_service() -> bool {
             .is_some_and(|attributes| attributes.contains("service.name="))
 }
 
+/// Whether the environment leaves a signal open: it neither names a place for it nor forbids it.
+pub(super) fn is_open(signal: Signal) -> bool {
+    !is_disabled() && exporter(signal, variable).is_none() && !has_endpoint(signal, variable)
+}
+
+/// Whether a span is recorded exactly when its parent is. The default sampler is `parentbased_always_on`.
+pub(super) fn sampler_follows_parents() -> bool {
+    variable("OTEL_TRACES_SAMPLER").is_none_or(|sampler| sampler.starts_with("parentbased_"))
+}
+
 /// What the environment says of a signal; `said` gets what it says wrongly.
 pub(super) fn wanted(signal: Signal, said: &mut Vec<String>) -> Wanted {
     wanted_by(signal, variable, said)
@@ -58,27 +70,33 @@ fn wanted_by(
     if disabled.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Wanted::Nothing;
     }
-    let name = format!("OTEL_{}_EXPORTER", signal.as_str());
-    match variable(&name).as_deref() {
+    match exporter(signal, &variable).as_deref() {
         Some("none") => Wanted::Nothing,
         Some("otlp") => Wanted::Otlp,
         Some(other) => {
             said.push(format!(
-                "{name}={other} is not known here, nothing is exported; known are otlp and none"
+                "OTEL_{}_EXPORTER={other} is not known here, nothing is exported; known are otlp and none",
+                signal.as_str()
             ));
             Wanted::Nothing
         }
         // The specification would export to localhost. Somebody who runs one agent on a laptop has no
         // collector, and should not hear about it.
-        None => {
-            let own = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.as_str());
-            let endpoint = variable("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| variable(&own));
-            match endpoint {
-                Some(_) => Wanted::Otlp,
-                None => Wanted::Nothing,
-            }
-        }
+        None => match has_endpoint(signal, variable) {
+            true => Wanted::Otlp,
+            false => Wanted::Nothing,
+        },
     }
+}
+
+fn exporter(signal: Signal, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    variable(&format!("OTEL_{}_EXPORTER", signal.as_str()))
+}
+
+fn has_endpoint(signal: Signal, variable: impl Fn(&str) -> Option<String>) -> bool {
+    let own = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.as_str());
+    let endpoint = variable("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| variable(&own));
+    endpoint.is_some()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::{
     error::PublishError,
     events,
     message::{Event, Load, Name, Raw},
+    trace::TraceContext,
 };
 
 /// The event that tells of an instance that fell silent.
@@ -165,5 +166,6 @@ async fn publish(
     let agent = Name::new(agent).map_err(|error| invalid(error.to_string()))?;
     let event = Name::new(event).map_err(|error| invalid(error.to_string()))?;
     let data = Raw::encode(data).map_err(|error| invalid(error.to_string()))?;
-    events::publish_as(client, &Event::new(agent, event, data), message_id).await
+    let event = Event::new(agent, event, data);
+    events::publish_as(client, &event, message_id, &TraceContext::default()).await
 }

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU8, Ordering},
 };
 
-use async_nats::{HeaderMap, Message};
+use async_nats::Message;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -131,14 +131,22 @@ impl Processing {
             template,
             name,
         };
-        let span = spans::process(
-            arrival.client,
-            &from,
-            consumer,
-            message.payload.len(),
-            arrival.deliveries,
-        );
-        let trace = continued(&span, message.headers.as_ref());
+        let sent = TraceContext::extract(message.headers.as_ref());
+        let (span, trace) = if sent.is_dropped() {
+            let span = spans::process_unseen();
+            sent.parent(&span);
+            (span, sent)
+        } else {
+            let span = spans::process(
+                arrival.client,
+                &from,
+                consumer,
+                message.payload.len(),
+                arrival.deliveries,
+            );
+            let trace = continued(&span, sent);
+            (span, trace)
+        };
         let figures = wanted().then(|| Box::new(figures()));
         if let Some(figures) = &figures {
             metrics::delivered(figures.of(), arrival.deliveries);
@@ -251,8 +259,7 @@ impl Drop for Processing {
 }
 
 /// The message's sender is parent and link at once: some backends follow the one, some the other.
-fn continued(span: &Span, headers: Option<&HeaderMap>) -> TraceContext {
-    let sent = TraceContext::extract(headers);
+fn continued(span: &Span, sent: TraceContext) -> TraceContext {
     if span.is_disabled() {
         return sent;
     }

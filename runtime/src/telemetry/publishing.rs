@@ -13,6 +13,7 @@ use crate::{
 use super::{
     instruments::wanted,
     metrics::{self, Of},
+    sampling::follows,
     spans::{self, Destination, signed},
 };
 
@@ -147,7 +148,13 @@ impl Publishing {
 
     /// What the headers are to say: this span where there is one, else what was given.
     pub(crate) fn headers_of(&self, given: &TraceContext) -> TraceContext {
-        TraceContext::of_span(&self.span).unwrap_or_else(|| given.clone())
+        let own = TraceContext::of_span(&self.span);
+        let own = own.or_else(|| match given.traceparent() {
+            None if follows() => TraceContext::here(),
+            // What a trace that nobody records is called has to be passed on as well.
+            _ => None,
+        });
+        own.unwrap_or_else(|| given.clone())
     }
 
     /// Notes what is sent.

@@ -14,10 +14,13 @@ use crate::{
     trace::TraceContext,
 };
 
-use super::SPAN_TARGET;
+use super::{SPAN_TARGET, sampling::is_dropped};
 
 /// All attempts to send one command.
 pub(crate) fn sending(command: &Command, given: &TraceContext) -> Span {
+    if is_dropped() {
+        return Span::none();
+    }
     let span = tracing::info_span!(
         target: SPAN_TARGET,
         "send_command",
@@ -38,6 +41,9 @@ pub(crate) fn sending(command: &Command, given: &TraceContext) -> Span {
 
 /// Handing one command over.
 pub(crate) fn submitting(command: &Command, given: &TraceContext) -> Span {
+    if is_dropped() {
+        return Span::none();
+    }
     let span = tracing::info_span!(
         target: SPAN_TARGET,
         "submit_command",
@@ -57,6 +63,9 @@ pub(crate) fn submitting(command: &Command, given: &TraceContext) -> Span {
 
 /// Notes in the span that sends what the breaker was when it was asked.
 pub(crate) fn breaker_seen(state: impl FnOnce() -> BreakerState) {
+    if is_dropped() {
+        return;
+    }
     let span = Span::current();
     if !span.is_disabled() {
         span.record("agentmsg.breaker.state", breaker_word(state()));
@@ -94,6 +103,9 @@ pub(super) struct Destination<'a> {
 
 /// One message on its way to the server.
 pub(super) fn publish(client: &Client, to: &Destination<'_>) -> Span {
+    if is_dropped() {
+        return Span::none();
+    }
     tracing::info_span!(
         target: SPAN_TARGET,
         "publish",
@@ -113,6 +125,12 @@ pub(super) fn publish(client: &Client, to: &Destination<'_>) -> Span {
         "error.type" = Empty,
         otel.status_code = Empty,
     )
+}
+
+/// As [`process`], of a trace that nobody records. It is a span all the same: what the handler does is to belong to that trace,
+/// and not to begin others.
+pub(super) fn process_unseen() -> Span {
+    tracing::info_span!(target: SPAN_TARGET, parent: None, "process", otel.kind = "consumer")
 }
 
 /// One delivered message, from its arrival to its settlement.
@@ -150,6 +168,9 @@ pub(super) fn process(
 
 /// An acknowledgement that is none: `nak` or `term`.
 pub(crate) fn settling(how: &'static str, agent: &Name) -> Span {
+    if is_dropped() {
+        return Span::none();
+    }
     tracing::info_span!(
         target: SPAN_TARGET,
         "settle",

@@ -12,6 +12,7 @@ use crate::trace::TraceContext;
 use super::{
     SPAN_TARGET,
     instruments::with,
+    metrics,
     spans::{failed, signed},
 };
 
@@ -104,6 +105,16 @@ pub fn workflow_transition(definition: &str, state: &str, outcome: &'static str)
     });
 }
 
+/// Counts a write of an engine: `what` it wrote for a workflow of this definition, and what came of it.
+pub fn workflow_persisted(
+    agent: &str,
+    definition: &str,
+    what: &'static str,
+    outcome: &'static str,
+) {
+    metrics::persisted(agent, definition, what, outcome);
+}
+
 /// Counts a write of a record that somebody else preceded.
 pub fn cas_conflict(definition: &str) {
     with(|all| all.cas_conflicts.add(1, &[of(definition)]));
@@ -122,6 +133,10 @@ pub fn checkpoint_restored(span: &Span, definition: &str, bytes: u64, error: Opt
 fn checkpoint(span: &Span, definition: &str, bytes: u64, error: Option<&str>, done: &'static str) {
     if let Some(code) = error {
         failed(span, code);
+    }
+    if bytes == 0 && error.is_none() {
+        // It was there already: an engine before this one had got so far.
+        return;
     }
     with(|all| {
         let outcome = KeyValue::new("outcome", error.map_or(done, |_| "failed"));

@@ -1,12 +1,19 @@
 //! The agents of the telemetry tests, each a process that the environment configures: `telemetry_peer NAME`.
 //!
-//! - `front` `make` asks `middle`, publishes an event, and submits what can only fail.
+//! - `front` `make` asks `middle`, publishes an event, and submits what can only fail; `storm` asks `back` until its limiter
+//!   has a limit and its breaker is open.
 //! - `middle` `work` fails the first time, then asks `back`.
-//! - `back` `finish` notes its pid in `PEER_FILE`, and is slow when it is delivered for the first time; `fail` fails.
+//! - `back` `finish` notes its pid in `PEER_FILE`, and is slow when it is delivered for the first time; `fail` fails; `busy`
+//!   pushes back.
+//! - `engine` has the workflow `journey`: it asks `back`, makes a checkpoint, waits for a timer, notes its pid in `PEER_FILE`
+//!   and is slow when it does so for the first time, asks `back` again, and ends.
 
 use std::{env, fs, io::Write, process, time::Duration};
 
-use mcp_agent_sdk::{Agent, Context, Error, McpError, RetryConfig};
+use mcp_agent_sdk::{
+    Agent, Context, Error, McpError, RetryConfig, SendError, Workflow, WorkflowContext,
+    WorkflowState, WorkflowTransitionResult as Then,
+};
 use serde_json::{Value, json};
 
 /// Far above what the redelivery of a killed instance's command takes.
@@ -15,19 +22,24 @@ const PATIENCE: Duration = Duration::from_secs(50);
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     match env::args().nth(1).as_deref() {
-        Some("front") => Agent::new("front").on("make", make).run().await,
+        Some("front") => {
+            let front = Agent::new("front").on("make", make);
+            front.on("storm", storm).run().await
+        }
         Some("middle") => Agent::new("middle").on("work", work).run().await,
         Some("back") => {
             Agent::new("back")
                 .on("finish", finish)
                 .on("fail", fail)
                 .on("nap", nap)
+                .on("busy", busy)
                 .on_event("front", "made", made)
                 .run()
                 .await
         }
+        Some("engine") => Agent::new("engine").workflow(journey()).run().await,
         _ => {
-            eprintln!("usage: telemetry_peer front|middle|back");
+            eprintln!("usage: telemetry_peer front|middle|back|engine");
             process::exit(2)
         }
     }
@@ -56,6 +68,67 @@ async fn make(ctx: Context, parameters: Value) -> Result<Value, McpError> {
     Ok(worked)
 }
 
+/// More than any breaker lets fail.
+const STORM: usize = 100;
+
+async fn storm(ctx: Context, _: Value) -> Result<Value, McpError> {
+    let nap = json!({ "ms": 0 });
+    for action in ["nap", "busy", "busy", "nap"] {
+        // Only what it does to the limiter is of interest.
+        let _ = ctx.send_command::<Value>("back", action, &nap).await;
+    }
+    for failed in 1..=STORM {
+        let asked = ctx.send_command::<Value>("back", "fail", &nap).await;
+        if matches!(asked, Err(SendError::CircuitOpen { .. })) {
+            return Ok(json!({ "failed": failed }));
+        }
+    }
+    Err(McpError::permanent("STILL_CLOSED"))
+}
+
+async fn busy(_ctx: Context, _: Value) -> Result<(), McpError> {
+    Err(McpError::temporary("OVERLOADED"))
+}
+
+fn journey() -> Workflow {
+    Workflow::new("journey")
+        .state("ask", WorkflowState::run(ask).to("rest").checkpoint())
+        .state("rest", WorkflowState::run(rest).to("last"))
+        .state("last", WorkflowState::run(last).to("done"))
+        .state("done", WorkflowState::end())
+}
+
+async fn ask(ctx: WorkflowContext, data: Value) -> Result<Then, McpError> {
+    let _: Value = ctx.send_command("back", "nap", &data).await?;
+    Ok(Then::to("rest"))
+}
+
+async fn rest(_ctx: WorkflowContext, _: Value) -> Result<Then, McpError> {
+    Ok(Then::after(Duration::from_millis(50)).then("last"))
+}
+
+async fn last(ctx: WorkflowContext, data: Value) -> Result<Then, McpError> {
+    tracing::info!("at the last");
+    if note_pid()? == 1 {
+        // Until it is killed.
+        tokio::time::sleep(PATIENCE).await;
+    }
+    let nap = json!({ "ms": data["last_ms"].as_u64().unwrap_or_default() });
+    let _: Value = ctx.send_command("back", "nap", nap).await?;
+    Ok(Then::to("done"))
+}
+
+/// Notes in `PEER_FILE` which process came here; returns how many did. Nobody counts where there is no such file.
+fn note_pid() -> Result<usize, McpError> {
+    let Some(path) = env::var_os("PEER_FILE") else {
+        return Ok(usize::MAX);
+    };
+    let mut file = fs::OpenOptions::new();
+    let mut file = file.create(true).append(true).open(&path)?;
+    writeln!(file, "{}", process::id())?;
+    Ok(fs::read_to_string(&path)?.lines().count())
+}
+
 async fn work(ctx: Context, parameters: Value) -> Result<Value, McpError> {
     tracing::info!("working");
     if ctx.attempt() == 1 {
@@ -69,16 +142,9 @@ async fn work(ctx: Context, parameters: Value) -> Result<Value, McpError> {
 }
 
 async fn finish(ctx: Context, parameters: Value) -> Result<Value, McpError> {
-    if let Some(file) = env::var_os("PEER_FILE") {
-        let mut file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(file)?;
-        writeln!(file, "{}", process::id())?;
-        if ctx.delivery() == 1 {
-            // Until it is killed.
-            tokio::time::sleep(PATIENCE).await;
-        }
+    if note_pid()? < usize::MAX && ctx.delivery() == 1 {
+        // Until it is killed.
+        tokio::time::sleep(PATIENCE).await;
     }
     Ok(parameters)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
+    logs::v1::{LogRecord, ResourceLogs},
     metrics::v1::{ResourceMetrics, metric::Data, number_data_point},
     trace::v1::{ResourceSpans, Span, status::StatusCode},
 };
@@ -44,6 +45,38 @@ pub struct SeenMetric {
     pub value: f64,
     /// The upper bounds of a histogram.
     pub bounds: Vec<f64>,
+}
+
+/// A log line as it was exported.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenLine {
+    /// The `service.name` of its process.
+    pub service: String,
+    /// Its text, which is constant.
+    pub text: String,
+    /// `INFO`, `WARN`, `ERROR` or one below.
+    pub level: String,
+    /// In hexadecimal; empty outside of a trace.
+    pub trace: String,
+    /// In hexadecimal; empty outside of a span.
+    pub span: String,
+    /// All fields, their values as text.
+    pub fields: BTreeMap<String, String>,
+}
+
+pub(super) fn lines(batch: &ResourceLogs) -> Vec<SeenLine> {
+    let resource = batch.resource.iter().flat_map(|all| &all.attributes);
+    let service = texts(resource).remove("service.name").unwrap_or_default();
+    let records = batch.scope_logs.iter().flat_map(|scope| &scope.log_records);
+    let seen = |record: &LogRecord| SeenLine {
+        service: service.clone(),
+        text: text(record.body.as_ref()),
+        level: record.severity_text.clone(),
+        trace: hex(&record.trace_id),
+        span: hex(&record.span_id),
+        fields: texts(record.attributes.iter()),
+    };
+    records.map(seen).collect()
 }
 
 pub(super) fn spans(batch: &ResourceSpans) -> Vec<SeenSpan> {

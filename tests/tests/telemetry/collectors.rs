@@ -100,7 +100,10 @@ async fn a_collector_that_does_not_answer_costs_neither_work_nor_exit() -> TestR
             );
             let log = back.log();
             let notices = log.matches("the collector does not take").count();
-            assert!(notices <= 2, "once for traces and once for metrics: {log}");
+            assert!(
+                notices <= 3,
+                "once for each of traces, metrics and logs: {log}"
+            );
             assert!(!log.contains(r#""level":"ERROR""#), "{log}");
         }
     }

@@ -5,6 +5,7 @@
 
 mod collectors;
 mod figures;
+mod journey;
 mod peer;
 mod probes;
 mod traces;

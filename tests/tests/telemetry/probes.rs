@@ -30,7 +30,7 @@ async fn raw(address: &str, request: &str) -> String {
 }
 
 /// Status and body of a `GET`.
-async fn get(address: &str, path: &str) -> (u16, String) {
+pub(crate) async fn get(address: &str, path: &str) -> (u16, String) {
     let answer = raw(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
     let status = answer
         .split(' ')

@@ -244,11 +244,16 @@ async fn http_protobuf_is_spoken_too_and_a_sampler_that_says_no_is_obeyed() -> T
         ("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint()),
         ("OTEL_TRACES_SAMPLER", "always_off"),
     ];
+    // The one whose spans are not even put together.
+    let dropped = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint()),
+        ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
+    ];
     let disabled = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint()),
         ("OTEL_SDK_DISABLED", "true"),
     ];
-    for variables in [&unsampled[..], &http[..], &disabled[..]] {
+    for variables in [&unsampled[..], &dropped[..], &http[..], &disabled[..]] {
         let called = call(broker.url(), variables, &nap).await;
         assert_eq!(
             (called.code, called.stderr.as_str()),
@@ -262,7 +267,7 @@ async fn http_protobuf_is_spoken_too_and_a_sampler_that_says_no_is_obeyed() -> T
     })
     .await;
     let spans = sink.spans();
-    // Of the three callers one was traced; the one that was not sampled kept its agent silent, too, and the one
+    // Of the four callers one was traced; those that were not sampled kept their agent silent, too, and the one
     // without telemetry left the agent a trace of its own.
     assert_eq!(
         named(&spans, "renamed", "send_command").len(),

@@ -10,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
 use crate::{
+    checkpoint::WorkflowCheckpoint,
     context::{Part, Scope},
     core::{Action, Drive, End, Input, Ran},
     definition::Definition,
@@ -23,7 +24,7 @@ use super::{
     effects::Effects,
     home::{Family, Home, PAUSE},
     settle::{Ended, answer, bury, settle},
-    trace::Trace,
+    trace::{self, Trace},
 };
 
 /// Handles one task from its delivery to its acknowledgement.
@@ -103,7 +104,8 @@ impl Driving<'_> {
             Action::Write(record, revision) => self.write(&record, revision, lease).await?,
             Action::Confirm { effects, wait } => {
                 if let Some(record) = self.core.record() {
-                    self.effects.begin(effects, record);
+                    let effects = || self.effects.begin(effects, record);
+                    self.trace.task(record).in_scope(effects);
                 }
                 if wait {
                     self.effects.wait().await;
@@ -171,21 +173,30 @@ impl Driving<'_> {
         }
     }
 
-    async fn load_checkpoint(&self, name: Name) -> Result<Input, End> {
-        let id = self.core.task().workflow_id.as_str();
-        loop {
-            match self.home.store.checkpoint(id, &name).await {
-                Ok(found) => return Ok(Input::Checkpoint(name, found.map(Box::new))),
-                Err(error) => self.not_read(&error).await?,
-            }
-        }
+    async fn load_checkpoint(&mut self, name: Name) -> Result<Input, End> {
+        let id = self.core.task().workflow_id.to_string();
+        let found = self.restore(&id, &name).await?;
+        Ok(Input::Checkpoint(name, found.map(Box::new)))
     }
 
-    async fn load_origin(&self, origin: &Origin) -> Result<Input, End> {
+    async fn load_origin(&mut self, origin: &Origin) -> Result<Input, End> {
         let id = origin.workflow_id.as_str();
+        let found = self.restore(id, &origin.checkpoint).await?;
+        Ok(Input::Origin(found.map(Box::new)))
+    }
+
+    async fn restore(&mut self, id: &str, name: &Name) -> Result<Option<WorkflowCheckpoint>, End> {
+        let span = self.trace.restore(self.core.record());
+        let definition = self.core.task().definition.as_str();
         loop {
-            match self.home.store.checkpoint(id, &origin.checkpoint).await {
-                Ok(found) => return Ok(Input::Origin(found.map(Box::new))),
+            match self.home.store.checkpoint_sized(id, name).await {
+                Ok(found) => {
+                    let (found, size) = found.unzip();
+                    let missing = found.is_none().then_some(code::NO_SUCH_CHECKPOINT);
+                    let size = size.unwrap_or_default() as u64;
+                    telemetry::checkpoint_restored(&span, definition, size, missing);
+                    return Ok(found);
+                }
                 Err(error) => self.not_read(&error).await?,
             }
         }
@@ -227,22 +238,32 @@ impl Driving<'_> {
             }
             match self.home.store.write(record, revision).await {
                 Ok(revision) => {
+                    self.persisted(record, "stored");
                     failpoint("engine.written");
                     return Ok(Input::Written(revision));
                 }
                 Err(WriteError::Conflict(_)) => {
                     telemetry::cas_conflict(record.definition.as_str());
+                    self.persisted(record, "conflict");
                     return Ok(Input::Conflict);
                 }
                 Err(WriteError::Store(StoreError::TooLarge { size, limit })) => {
+                    self.persisted(record, "too_large");
                     return Ok(Input::TooLarge(too_large(size, limit)));
                 }
                 Err(error) => {
+                    self.persisted(record, "failed");
                     tracing::warn!(%error, "a workflow cannot be written, trying again");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
+    }
+
+    fn persisted(&self, record: &WorkflowRecord, outcome: &'static str) {
+        let agent = self.home.client.name().as_str();
+        let definition = record.definition.as_str();
+        telemetry::workflow_persisted(agent, definition, "write_record", outcome);
     }
 
     fn scope(&self, lease: &Lease) -> Option<Scope> {
@@ -251,7 +272,7 @@ impl Driving<'_> {
             client: self.home.client.clone(),
             instance: Arc::clone(&self.home.instance),
             cancelled: lease.lost().child_token(),
-            trace: TraceContext::new(record.traceparent.clone(), None),
+            trace: trace::given(&record),
             record: Arc::new(record),
             part: Part::State,
         })

@@ -22,6 +22,7 @@ use crate::{
 use super::{
     home::{Home, PAUSE},
     settle::{answering, encoded},
+    trace::given,
 };
 
 /// How long one publish is repeated before it is begun anew.
@@ -172,6 +173,7 @@ impl Doing {
             Err(_) => (0, Some(code::TRANSPORT_UNAVAILABLE)),
         };
         telemetry::checkpoint_saved(&span, self.definition.as_str(), size, error);
+        self.persisted("save_checkpoint", kept.is_ok());
         kept.map(drop)
     }
 
@@ -200,7 +202,7 @@ impl Doing {
             .conversation_id
             .clone_from(&self.record.conversation_id);
         let message_id = format!("{id}.{}.{name}", effect.epoch);
-        transport::publish_event(&self.home.herald, &event, &message_id)
+        transport::publish_event(&self.home.herald, &event, &message_id, &given(&self.record))
             .await
             .map_err(|error| match error {
                 mcp_runtime::PublishError::Transport { reason } => {
@@ -241,9 +243,17 @@ impl Doing {
         headers.insert("Nats-Schedule-Target", target);
         headers.insert("Nats-Msg-Id", task.id.as_str());
         headers.insert("Content-Type", Format::Msgpack.content_type());
-        transport::publish(&self.home.client, schedule, headers, body, PUBLISH_TIME)
-            .await
-            .map(drop)
+        let scheduling =
+            transport::publish(&self.home.client, schedule, headers, body, PUBLISH_TIME);
+        let scheduled = scheduling.await;
+        self.persisted("schedule", scheduled.is_ok());
+        scheduled.map(drop)
+    }
+
+    fn persisted(&self, what: &'static str, done: bool) {
+        let agent = self.home.client.name().as_str();
+        let outcome = if done { "stored" } else { "failed" };
+        telemetry::workflow_persisted(agent, self.definition.as_str(), what, outcome);
     }
 }
 

@@ -3,7 +3,7 @@
 use async_nats::HeaderMap;
 use mcp_runtime::{
     TraceContext,
-    telemetry::{WorkflowSpan, link},
+    telemetry::{self, WorkflowSpan, link},
 };
 use tracing::Span;
 
@@ -47,20 +47,43 @@ impl Trace {
         trace
     }
 
-    /// The span of a state that is about to run.
-    pub(super) fn state(&mut self, record: &WorkflowRecord) -> Span {
-        let of = WorkflowSpan {
-            definition: record.definition.as_str(),
-            instance: record.id.as_str(),
-            epoch: record.epoch,
-        };
+    /// The span of the task, begun with the first thing that is done for it: a task that changes nothing has none.
+    pub(super) fn task(&mut self, record: &WorkflowRecord) -> &Span {
         let told = &self.told;
-        let task = self.span.get_or_insert_with(|| {
-            let span = of.run(&TraceContext::new(record.traceparent.clone(), None));
+        self.span.get_or_insert_with(|| {
+            let span = of(record).run(&given(record));
             // The signal or timer that ended a wait.
             link(&span, told);
             span
-        });
-        task.in_scope(|| of.state(record.state.as_str()))
+        })
+    }
+
+    /// The span of a state that is about to run.
+    pub(super) fn state(&mut self, record: &WorkflowRecord) -> Span {
+        self.task(record)
+            .in_scope(|| of(record).state(record.state.as_str()))
+    }
+
+    /// The span of reading a checkpoint, for a record where there is one already.
+    pub(super) fn restore(&mut self, record: Option<&WorkflowRecord>) -> Span {
+        let begin = || telemetry::checkpoint_span(true);
+        match (record, &self.span) {
+            (Some(record), _) => self.task(record).in_scope(begin),
+            (None, Some(task)) => task.in_scope(begin),
+            (None, None) => begin(),
+        }
+    }
+}
+
+/// The trace that a workflow belongs to.
+pub(super) fn given(record: &WorkflowRecord) -> TraceContext {
+    TraceContext::new(record.traceparent.clone(), None)
+}
+
+fn of(record: &WorkflowRecord) -> WorkflowSpan<'_> {
+    WorkflowSpan {
+        definition: record.definition.as_str(),
+        instance: record.id.as_str(),
+        epoch: record.epoch,
     }
 }
