@@ -23,6 +23,9 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
+    if rows::tracing::is_side() {
+        return rows::tracing::run_side().await;
+    }
     let settings = Settings::from_environment();
     println!("{settings}\n");
     let began = Instant::now();
@@ -30,6 +33,7 @@ async fn main() -> Result<(), Failed> {
     rows::commands::run(&mut rounds).await?;
     rows::events::run(&mut rounds).await?;
     rows::workflows::run(&mut rounds).await?;
+    rows::tracing::run(&mut rounds).await?;
     let settings = rounds.settings().clone();
     let rows = rounds.into_rows();
     table::print(&rows);

@@ -3,4 +3,5 @@
 pub(crate) mod commands;
 pub(crate) mod events;
 pub(crate) mod overload;
+pub(crate) mod tracing;
 pub(crate) mod workflows;
