@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod collectors;
+mod dashboards;
 mod figures;
 mod journey;
 mod peer;
