@@ -7,7 +7,7 @@ BIN = $(or $(CARGO_TARGET_DIR),target)/debug
 export THEME QUICK FULL ROWS
 
 .DEFAULT_GOAL := help
-.PHONY: help tools nats-server conformance-python build demo test bench deploy-check render helm lint fmt deny doc clean
+.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test bench deploy-check render helm lint fmt deny doc clean
 
 help: ## this table
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,12 @@ demo: nats-server ## a short video made by five agents (THEME="ocean" changes it
 	@test -x $(BIN)/mcpctl || echo "first build: about 5 minutes on 2 cores; later ones take seconds"
 	$(CARGO) build $(LOCKED) -p mcpctl -p video-studio
 	@$(BIN)/mcpctl demo $${THEME:+--theme "$$THEME"}
+
+jaeger: ## Jaeger v2 in the foreground, for `make demo` beside it: MCP_JAEGER, PATH, .tools, else built by Go or a container
+	@deploy/scripts/jaeger.sh
+
+jaeger-test: tools ## the demo against a real Jaeger, which is built when there is none (about 10 minutes)
+	@path=$$(deploy/scripts/jaeger.sh --path) && MCP_JAEGER=$$path $(CARGO) test $(LOCKED) -p mcp-tests --test jaeger -- --nocapture
 
 test: tools lint build deploy-check ## lints and every test: unit, doc, integration, conformance
 	$(CARGO) test $(LOCKED) --workspace

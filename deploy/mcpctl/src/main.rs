@@ -9,6 +9,7 @@ mod body;
 mod cli;
 mod commands;
 mod failure;
+mod jaeger;
 mod output;
 mod parameters;
 mod presence;
@@ -27,12 +28,12 @@ use failure::Failure;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misuse(&error),
     };
     let json = cli.global.json;
-    let telemetry = telemetry(&cli.command).map(Telemetry::start);
+    let telemetry = telemetry(&mut cli.command).await.map(Telemetry::start);
     let ended = run(cli).await;
     if let Some(telemetry) = telemetry {
         telemetry.shutdown().await;
@@ -44,9 +45,13 @@ async fn main() -> ExitCode {
 }
 
 /// How this tool is observed. The probe is an agent, and sees to it itself.
-fn telemetry(command: &Command) -> Option<Telemetry> {
+async fn telemetry(command: &mut Command) -> Option<Telemetry> {
     let telemetry = match command {
         Command::Probe(_) => return None,
+        Command::Demo(args) => match args.find_jaeger().await {
+            Some(endpoint) => Telemetry::of("mcpctl").traces_to(&endpoint),
+            None => Telemetry::of("mcpctl"),
+        },
         _ => Telemetry::of("mcpctl"),
     };
     // A tool that prints results has no log of its own, unless it is asked for.

@@ -6,6 +6,7 @@
 mod board;
 mod film;
 mod team;
+mod tracing;
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +19,7 @@ use mcp_agent_sdk::{Client, Config, LocalServer, Workflows};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{cli::Global, failure::Failure, output, signals::Signals};
+use crate::{cli::Global, failure::Failure, jaeger::Jaeger, output, signals::Signals};
 use board::Board;
 use film::Film;
 use team::Team;
@@ -28,6 +29,8 @@ use team::Team;
 /// Starts a NATS server on a free port and the agents of a video studio as separate processes, three of them drawing
 /// in parallel, asks the director for a video, and stops everything again. The video is a durable workflow: whichever
 /// agent is killed meanwhile, another one takes over, and what is finished is not done again.
+///
+/// Where a Jaeger runs (`make jaeger`), it gets everybody's traces, and the demo ends with a link to the video's.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// What the video is about
@@ -42,6 +45,20 @@ pub(crate) struct DemoArgs {
     /// How long the team may take
     #[arg(long, default_value = "10m", value_parser = humantime::parse_duration, value_name = "DURATION")]
     timeout: Duration,
+    /// Where Jaeger shows its page (default: http://127.0.0.1:16686, if one answers there)
+    #[arg(long, value_name = "URL", env = "MCP_JAEGER_URL", value_parser = Jaeger::parse)]
+    jaeger: Option<Jaeger>,
+    /// The Jaeger that has answered.
+    #[arg(skip)]
+    found: Option<Jaeger>,
+}
+
+impl DemoArgs {
+    /// Looks for a Jaeger before anything starts; returns where traces are to go then.
+    pub(crate) async fn find_jaeger(&mut self) -> Option<String> {
+        self.found = tracing::find(self.jaeger.as_ref()).await;
+        self.found.as_ref().map(Jaeger::otlp)
+    }
 }
 
 pub(crate) async fn run(args: DemoArgs, global: &Global) -> Result<(), Failure> {
@@ -62,6 +79,10 @@ pub(crate) async fn run(args: DemoArgs, global: &Global) -> Result<(), Failure> 
         () = signals.next() => None,
     };
     stage.clear().await;
+    let made = match made {
+        Some(Ok(film)) => Some(Ok(film.traced_by(args.found.as_ref()).await)),
+        made => made,
+    };
     match made {
         Some(Ok(film)) if global.json => output::json(&json!({ "video": film })),
         Some(Ok(film)) => film.announce(&args.theme),
@@ -103,8 +124,9 @@ impl Stage {
             .name("mcpctl")
             .namespace(&global.namespace);
         let client = global.connect_with(config).await?;
+        let tracing = tracing::variables(args.found.as_ref());
         self.team
-            .hire(studio, &url, &global.namespace, &work.join("logs"))?;
+            .hire(studio, &url, &global.namespace, &work.join("logs"), tracing)?;
         let present = tokio::select! {
             present = team::all_present(&client) => present?,
             lost = self.team.lost() => return Err(lost),

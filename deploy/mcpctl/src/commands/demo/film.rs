@@ -9,9 +9,10 @@ use std::{
 use mcp_agent_sdk::{WorkflowRecord, runtime::PresenceRecord};
 use serde::{Deserialize, Serialize};
 
-use super::board;
+use super::{board, tracing};
 use crate::{
     failure::Failure,
+    jaeger::Jaeger,
     output::{self, Table, Tone, bytes, paint},
 };
 
@@ -35,6 +36,11 @@ pub(super) struct Film {
     path: Vec<Stay>,
     #[serde(default)]
     steps: Vec<Credit>,
+    /// Its trace, where a Jaeger has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trace: Option<tracing::Link>,
+    #[serde(skip)]
+    trace_id: Option<String>,
 }
 
 /// A state of the workflow, and for how long.
@@ -115,6 +121,7 @@ impl Film {
 
     /// Adds the way that its workflow has gone.
     pub(super) fn by_way_of(mut self, record: &WorkflowRecord) -> Self {
+        self.trace_id = tracing::id_of(record);
         let mut since = record.created_at;
         self.path = (record.history.iter())
             .map(|change| {
@@ -124,6 +131,14 @@ impl Film {
                 Stay { state, took_ms }
             })
             .collect();
+        self
+    }
+
+    /// Adds the link to its trace.
+    pub(super) async fn traced_by(mut self, jaeger: Option<&Jaeger>) -> Self {
+        if let (Some(jaeger), Some(id)) = (jaeger, &self.trace_id) {
+            self.trace = tracing::link(jaeger, id).await;
+        }
         self
     }
 
@@ -156,6 +171,14 @@ impl Film {
             let path = path.map(|stay| format!("{} {}", stay.state, seconds(stay.took_ms)));
             let path = path.collect::<Vec<_>>().join(" → ");
             output::line(format!("Its workflow: {path} → done"));
+        }
+        if let Some(trace) = &self.trace {
+            output::line(format!(
+                "Its trace: {}, {} spans of {} services",
+                paint(Tone::Strong, &trace.url),
+                trace.spans,
+                trace.services
+            ));
         }
         output::line("");
         let mcpctl = output::program();

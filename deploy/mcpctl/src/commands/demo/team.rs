@@ -69,6 +69,7 @@ struct Workplace {
     url: String,
     namespace: String,
     logs: PathBuf,
+    tracing: Vec<(&'static str, String)>,
 }
 
 /// One process.
@@ -95,7 +96,8 @@ impl Workplace {
             .arg(agent)
             .env("MCP_NATS_URL", &self.url)
             .env("MCP_NAMESPACE", &self.namespace)
-            .env("MCP_DRAIN_GRACE", GRACE);
+            .env("MCP_DRAIN_GRACE", GRACE)
+            .envs(self.tracing.iter().map(|(name, value)| (name, value)));
         command
             .stdin(Stdio::null())
             .stderr(file.try_clone()?)
@@ -129,6 +131,7 @@ impl Team {
         url: &str,
         namespace: &str,
         logs: &Path,
+        tracing: Vec<(&'static str, String)>,
     ) -> Result<(), Failure> {
         let failed = |error| Failure::io(format!("cannot start {}", studio.display()), &error);
         fs::create_dir_all(logs).map_err(failed)?;
@@ -137,6 +140,7 @@ impl Team {
             url: url.to_owned(),
             namespace: namespace.to_owned(),
             logs: logs.to_owned(),
+            tracing,
         };
         for (agent, count) in TEAM {
             for number in 1..=count {
