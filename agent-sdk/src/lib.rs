@@ -20,6 +20,7 @@
 //! - [`Context`] is what a handler sees of its command, and how it sends others.
 //! - [`Action`] names an action and its types once for both sides.
 //! - [`TestBroker`] is a real, private server for a test; [`LocalServer`] one for a program.
+//! - [`WorkflowTest`] runs a workflow's definition without any server, and with crashes at every step.
 //! - [`Client`] sends commands from outside an agent.
 //! - [`Agents`] tells which agents are there, once or live.
 //! - [`Workflow`] is a job that spans agents, as a state machine that survives every crash; [`Workflows`] drives it:
@@ -78,8 +79,12 @@ pub use mcp_runtime::{
 pub use mcp_workflow_engine::{
     ControlWorkflow, CreateWorkflow, DefinitionError, HistoryEntry, Signal, StateKind, StateRetry,
     StateShape, Workflow, WorkflowCheckpoint, WorkflowContext, WorkflowError, WorkflowEvents,
-    WorkflowFilter, WorkflowRecord, WorkflowShape, WorkflowState, WorkflowStatus,
+    WorkflowFilter, WorkflowPage, WorkflowRecord, WorkflowShape, WorkflowState, WorkflowStatus,
     WorkflowTransitionResult, Workflows,
+};
+
+pub use mcp_workflow_engine::testing::{
+    CrashReport, SentCommand, SentEvent, WorkflowRun, WorkflowTest, WorkflowTestError,
 };
 
 /// The JSON Schemas of types, for [`Agent::on_described`].

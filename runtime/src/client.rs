@@ -26,6 +26,7 @@ use crate::{
     persistence::{DurabilityTable, Outbox},
     presence::{Lifeline, Lifelines},
     replies::Replies,
+    script::Script,
     send::SendCommand,
     submit::{self, SubmitCommand, Submitted},
     targets::{BreakerStatus, Protection, Target, Targets},
@@ -87,6 +88,8 @@ struct Connection {
     display_url: String,
     shared: Shared,
     lifelines: Lifelines,
+    /// Instead of the server, in tests of an author's code.
+    script: Option<Arc<dyn Script>>,
 }
 
 /// What other crates keep beside a connection, by its type.
@@ -163,6 +166,7 @@ impl Client {
             display_url: url,
             shared: Shared::default(),
             lifelines: Lifelines::to(&config),
+            script: None,
         };
         let mut client = Self {
             name,
@@ -175,6 +179,51 @@ impl Client {
             client.outbox = Some(client.empty(Outbox::open(outbox).await.map_err(Box::new)?));
         }
         Ok(client)
+    }
+
+    /// A client that has a script instead of a server; see [`Script`].
+    ///
+    /// # Panics
+    /// Never: the address and the defaults that it is made of are constants.
+    pub async fn scripted(name: Name, script: Arc<dyn Script>) -> Self {
+        // Never connected: the first attempt is made and fails, and the next would be after the longest of tests.
+        const NOWHERE: &str = "nats://127.0.0.1:9";
+        const NEVER: Duration = Duration::from_secs(24 * 3600);
+        let config = Config::new(NOWHERE).name(name.as_str());
+        let (namespace, _) = config.checked_names().expect("the defaults are names");
+        let nats = ConnectOptions::new()
+            .retry_on_initial_connect()
+            .reconnect_delay_callback(|_| NEVER)
+            .connect(NOWHERE)
+            .await
+            .expect("nothing is waited for");
+        let (targets, _) = Targets::new(Protection::default());
+        let inner = Connection {
+            jetstream: jetstream(&nats),
+            nats,
+            namespace,
+            requester: Token::random(),
+            replies: Replies::default(),
+            timeout: config.timeout,
+            clock: ServerClock::default(),
+            targets,
+            payloads: PayloadLimits::of(&config),
+            packs: config.packs,
+            durability: config.durability.clone(),
+            connected: watch::channel(0).1,
+            denials: Denials::default(),
+            setup: Setup::Ensure,
+            topology: config.topology.clone(),
+            display_url: "script".to_owned(),
+            shared: Shared::default(),
+            lifelines: Lifelines::to(&config),
+            script: Some(script),
+        };
+        Self {
+            name,
+            inner: Arc::new(inner),
+            outbox: None,
+        }
     }
 
     /// Sends a command and waits for its result.
@@ -413,6 +462,10 @@ impl Client {
     #[must_use]
     pub fn outbox(&self) -> Option<&Outbox> {
         self.outbox.as_ref().map(|emptied| &emptied.outbox)
+    }
+
+    pub(crate) fn script(&self) -> Option<&Arc<dyn Script>> {
+        self.inner.script.as_ref()
     }
 
     pub(crate) fn denials(&self) -> &Denials {

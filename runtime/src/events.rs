@@ -51,6 +51,10 @@ async fn publish_in(
     message_id: &str,
     trace: &TraceContext,
 ) -> Result<(), PublishError> {
+    if let Some(script) = client.script() {
+        script.event(event, message_id).await;
+        return Ok(());
+    }
     let subject = client.namespace().event(&event.source, &event.name);
     let publishing = Publishing::event(client, &subject, event, trace);
     let body = Format::default()

@@ -36,6 +36,7 @@ mod presence;
 mod receive;
 mod replies;
 pub mod resilience;
+mod script;
 mod send;
 mod store;
 mod submit;
@@ -63,6 +64,7 @@ pub use message::{
 pub use outcome::{OutcomeRecord, OutcomeState};
 pub use presence::{ActionInfo, InstanceState, PresenceRecord};
 pub use receive::{CommandHandler, Invocation, Worker, WorkerConfig};
+pub use script::{Script, Scripted};
 pub use send::SendCommand;
 pub use submit::{SubmitCommand, Submitted};
 pub use targets::{BreakerScope, BreakerStatus};

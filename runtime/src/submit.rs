@@ -11,11 +11,12 @@ use crate::{
     batch,
     client::Client,
     error::SendError,
-    message::{Command, Name, Priority, RetryPolicy},
+    message::{Command, McpError, Name, Priority, Raw, RetryPolicy},
     outcome::{Found, OutcomeRecord, OutcomeState, Outcomes, record_key},
     persistence::{Envelope, MessageKind, Outbox},
     presence,
     resilience::{Checked, RetryConfig},
+    script,
     send::{LONGEST_PUBLISH, compose, millis, outgoing, store_error},
     store::{self, Outgoing, StoreError},
     telemetry::{self, Publishing},
@@ -147,6 +148,10 @@ impl SubmitCommand {
             max_delay_ms: millis(retry.max_delay),
             jitter: retry.jitter,
         });
+        if let Some(script) = client.script().cloned() {
+            let reply = Box::pin(script::reply(&script, &command)).await;
+            return Ok(Submitted::of(*command, client, reply.into_outcome()));
+        }
         let subject =
             client
                 .namespace()
@@ -190,21 +195,7 @@ impl SubmitCommand {
                 return Err(SendError::PermissionDenied { subject });
             }
         }
-        let Command {
-            id,
-            target,
-            action,
-            idempotency_key,
-            ..
-        } = *command;
-        let key = idempotency_key.unwrap_or_else(|| id.clone());
-        Ok(Submitted {
-            client,
-            target,
-            action,
-            id,
-            key,
-        })
+        Ok(Submitted::of(*command, client, None))
     }
 }
 
@@ -291,9 +282,29 @@ pub struct Submitted {
     action: Name,
     id: String,
     key: String,
+    /// By a script, in a test without a server.
+    scripted: Option<Result<Raw, McpError>>,
 }
 
 impl Submitted {
+    fn of(command: Command, client: Client, scripted: Option<Result<Raw, McpError>>) -> Self {
+        let Command {
+            id,
+            target,
+            action,
+            idempotency_key,
+            ..
+        } = command;
+        Self {
+            key: idempotency_key.unwrap_or_else(|| id.clone()),
+            client,
+            target,
+            action,
+            id,
+            scripted,
+        }
+    }
+
     /// The command's message id.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -311,6 +322,9 @@ impl Submitted {
     /// # Errors
     /// When the command ended with an error, or has not ended in time.
     pub async fn outcome<R: DeserializeOwned>(&self, timeout: Duration) -> Result<R, SendError> {
+        if let Some(outcome) = self.scripted.clone() {
+            return self.read(outcome);
+        }
         let deadline = Instant::now() + timeout;
         let mut pause = FIRST_LOOK;
         loop {
@@ -335,10 +349,7 @@ impl Submitted {
         }
     }
 
-    fn read<R: DeserializeOwned>(
-        &self,
-        outcome: Result<crate::Raw, crate::McpError>,
-    ) -> Result<R, SendError> {
+    fn read<R: DeserializeOwned>(&self, outcome: Result<Raw, McpError>) -> Result<R, SendError> {
         let (target, action) = (self.target.to_string(), self.action.to_string());
         match outcome {
             Ok(result) => result

@@ -45,6 +45,7 @@ pub struct Workflow<S = ()> {
     initial: Option<String>,
     on_error: Option<String>,
     events: WorkflowEvents,
+    indexes: Vec<String>,
     states: Vec<(String, WorkflowState<S>)>,
 }
 
@@ -63,6 +64,7 @@ impl<S: Send + Sync + 'static> Workflow<S> {
             initial: None,
             on_error: None,
             events: WorkflowEvents::default(),
+            indexes: Vec::new(),
             states: Vec::new(),
         }
     }
@@ -92,6 +94,12 @@ impl<S: Send + Sync + 'static> Workflow<S> {
         self
     }
 
+    /// Lets workflows be searched by a field of their data (the top of the map): a text, a number or a boolean.
+    pub fn index(mut self, field: &str) -> Self {
+        self.indexes.push(field.to_owned());
+        self
+    }
+
     /// Adds a state.
     pub fn state(mut self, name: &str, state: WorkflowState<S>) -> Self {
         self.states.push((name.to_owned(), state));
@@ -103,14 +111,15 @@ impl<S: Send + Sync + 'static> Workflow<S> {
     /// # Errors
     /// Names every state that is unknown, unreachable or has no way to an end.
     pub fn check(&self) -> Result<WorkflowShape, DefinitionError> {
-        check::shape(
+        let shape = check::shape(
             &self.name,
             &self.version,
             self.initial.as_deref(),
             self.on_error.as_deref(),
             self.events,
             &self.states,
-        )
+        )?;
+        check::indexed(shape, &self.indexes)
     }
 
     pub(crate) fn build(self, agent: &Arc<S>) -> Result<Definition, DefinitionError> {

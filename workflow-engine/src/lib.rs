@@ -13,6 +13,7 @@ mod run;
 mod shape;
 mod store;
 mod task;
+pub mod testing;
 mod transition;
 mod workflows;
 
@@ -23,4 +24,6 @@ pub use engine::{Definitions, Engine, EngineConfig, EngineError};
 pub use record::{Driver, HistoryEntry, Signal, WorkflowRecord, WorkflowStatus};
 pub use shape::{StateKind, StateRetry, StateShape, WorkflowEvents, WorkflowShape};
 pub use transition::WorkflowTransitionResult;
-pub use workflows::{ControlWorkflow, CreateWorkflow, WorkflowError, WorkflowFilter, Workflows};
+pub use workflows::{
+    ControlWorkflow, CreateWorkflow, WorkflowError, WorkflowFilter, WorkflowPage, Workflows,
+};

@@ -84,3 +84,12 @@ async fn guarded<T>(work: BoxFuture<Result<T, McpError>>) -> Result<T, McpError>
         Err(McpError::temporary(code::HANDLER_PANICKED).message("the state panicked"))
     })
 }
+
+/// The core runs only what the shape has, and each of its states has its steps.
+pub(crate) fn no_code() -> Ran {
+    Ran {
+        entered: true,
+        outcome: Err(McpError::permanent(code::INTERNAL).message("the state has no code")),
+        draw: 0.0,
+    }
+}

@@ -26,6 +26,9 @@ pub struct WorkflowShape {
     /// Which events are published.
     #[serde(default)]
     pub events: WorkflowEvents,
+    /// Fields of the data that workflows may be searched by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<String>,
 }
 
 /// Which events of a workflow are published.

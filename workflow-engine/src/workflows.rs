@@ -3,7 +3,9 @@
 mod control;
 mod create;
 mod error;
+mod filter;
 mod list;
+mod peek;
 
 use mcp_runtime::{
     Client, Name, Token, topology,
@@ -29,7 +31,8 @@ use crate::{
 pub use control::ControlWorkflow;
 pub use create::CreateWorkflow;
 pub use error::WorkflowError;
-pub use list::WorkflowFilter;
+pub use filter::WorkflowFilter;
+pub use list::WorkflowPage;
 
 /// The workflows of a namespace. Cheap to clone.
 ///
@@ -149,7 +152,23 @@ impl Workflows {
         &self,
         filter: &WorkflowFilter,
     ) -> Result<Vec<WorkflowRecord>, WorkflowError> {
-        list::list(&self.client, &self.store().await?, filter).await
+        Ok(self.search_workflows(filter).await?.workflows)
+    }
+
+    /// As [`Workflows::list_workflows`], page by page: with [`WorkflowFilter::limit`] and [`WorkflowFilter::after`].
+    ///
+    /// Every record is looked at, on this side: no index slows down the workflows themselves.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, the cursor is none, or a field is asked for that no definition declares.
+    pub async fn search_workflows(
+        &self,
+        filter: &WorkflowFilter,
+    ) -> Result<WorkflowPage, WorkflowError> {
+        if filter.searches_data() {
+            filter.check(&self.definitions().await?)?;
+        }
+        list::search(&self.client, &self.store().await?, filter).await
     }
 
     /// Moves a workflow on to a state, which the definition must allow.

@@ -44,6 +44,7 @@ fn shape() -> WorkflowShape {
         ],
         on_error: None,
         events: WorkflowEvents::All,
+        indexes: Vec::new(),
     }
 }
 

@@ -41,6 +41,45 @@ pub(super) fn shape<S: Send + Sync + 'static>(
     }
 }
 
+/// Fields that a definition may declare for the search, and the length of their names.
+const MAX_INDEXES: usize = 16;
+const MAX_INDEX_LEN: usize = 64;
+
+/// The definition with the fields that it is searched by.
+pub(super) fn indexed(
+    shape: WorkflowShape,
+    fields: &[String],
+) -> Result<WorkflowShape, DefinitionError> {
+    let mut mistakes = Vec::new();
+    if fields.len() > MAX_INDEXES {
+        mistakes.push(format!(
+            "it declares {} indexes, more than {MAX_INDEXES}",
+            fields.len()
+        ));
+    }
+    for (position, field) in fields.iter().enumerate() {
+        let readable = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if field.is_empty() || field.len() > MAX_INDEX_LEN || !field.chars().all(readable) {
+            mistakes.push(format!(
+                "the index `{field}` must be the name of a field: 1 to {MAX_INDEX_LEN} letters, digits, `_`, `-` and dots"
+            ));
+        }
+        if fields[..position].contains(field) {
+            mistakes.push(format!("it declares the index `{field}` twice"));
+        }
+    }
+    match mistakes.is_empty() {
+        true => Ok(WorkflowShape {
+            indexes: fields.to_vec(),
+            ..shape
+        }),
+        false => Err(DefinitionError {
+            definition: shape.name.to_string(),
+            mistakes,
+        }),
+    }
+}
+
 /// The definition as data, when all of its names are names.
 fn read<S: Send + Sync + 'static>(
     name: &str,
@@ -74,6 +113,7 @@ fn read<S: Send + Sync + 'static>(
         states: states.into_iter().collect::<Option<_>>()?,
         on_error,
         events: WorkflowEvents::default(),
+        indexes: Vec::new(),
     })
 }
 

@@ -285,12 +285,12 @@ impl Driving<'_> {
     async fn run_state(&mut self, lease: &Lease) -> Ran {
         let definition = self.definition().cloned();
         let Some((definition, mut scope)) = definition.zip(self.scope(lease)) else {
-            return no_code();
+            return run::no_code();
         };
         let name = scope.record.state.clone();
         let known = (definition.steps.get(&name)).zip(definition.shape.state(&name));
         let Some((steps, state)) = known else {
-            return no_code();
+            return run::no_code();
         };
         let span = self.trace.state(&scope.record);
         scope.trace = TraceContext::of_span(&span).unwrap_or(scope.trace);
@@ -312,15 +312,6 @@ impl Driving<'_> {
         {
             run::exit(steps, &scope).await;
         }
-    }
-}
-
-/// The core runs only what the shape has, and each of its states has its steps.
-fn no_code() -> Ran {
-    Ran {
-        entered: true,
-        outcome: Err(McpError::permanent(code::INTERNAL).message("the state has no code")),
-        draw: 0.0,
     }
 }
 

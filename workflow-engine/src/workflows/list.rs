@@ -1,114 +1,107 @@
-//! Reading many: workflows, checkpoints, definitions.
-//!
-//! The server sends the entries of a bucket in batches, from the stream's beginning, without a consumer.
+//! Reading many at once: a search over all records, the checkpoints of one workflow, the definitions.
 
-use mcp_runtime::{Client, Name, Token, transport};
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use mcp_runtime::{Client, Token, transport};
 
 use crate::{
-    checkpoint::WorkflowCheckpoint,
-    record::{WorkflowRecord, WorkflowStatus},
-    shape::WorkflowShape,
-    store::Store,
+    checkpoint::WorkflowCheckpoint, record::WorkflowRecord, shape::WorkflowShape, store::Store,
 };
 
-use super::WorkflowError;
+use super::{WorkflowError, filter::WorkflowFilter, peek::Peek};
 
-/// Which workflows are wanted. What is not said does not matter.
-///
-/// ```
-/// use mcp_workflow_engine::{WorkflowFilter, WorkflowStatus};
-/// let stuck = WorkflowFilter::default().status(WorkflowStatus::Failed).limit(10);
-/// ```
-#[derive(Debug, Clone, Default)]
-#[must_use = "a filter does nothing by itself"]
-pub struct WorkflowFilter {
-    definition: Option<String>,
-    statuses: Vec<WorkflowStatus>,
-    state: Option<String>,
-    created_before: Option<u64>,
-    updated_before: Option<u64>,
-    limit: Option<usize>,
+/// Some of the workflows that a search has found, the last updated first.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WorkflowPage {
+    /// The workflows.
+    pub workflows: Vec<WorkflowRecord>,
+    /// Where the next page begins, for [`WorkflowFilter::after`]; `None` when this is the last one. A workflow that changes
+    /// between two pages moves to the front, so it may be missed by the pages that follow, but none comes twice.
+    pub next: Option<String>,
 }
 
-impl WorkflowFilter {
-    /// Of this definition.
-    pub fn definition(mut self, definition: &str) -> Self {
-        self.definition = Some(definition.to_owned());
-        self
-    }
+/// A record's place in the result: the last updated first, then by id.
+type Place = (Reverse<u64>, String);
 
-    /// With this status; may be said again, for any of several.
-    pub fn status(mut self, status: WorkflowStatus) -> Self {
-        self.statuses.push(status);
-        self
-    }
-
-    /// In this state.
-    pub fn state(mut self, state: &str) -> Self {
-        self.state = Some(state.to_owned());
-        self
-    }
-
-    /// Created before a time in Unix milliseconds.
-    pub fn created_before(mut self, unix_ms: u64) -> Self {
-        self.created_before = Some(unix_ms);
-        self
-    }
-
-    /// Written last before a time in Unix milliseconds.
-    pub fn updated_before(mut self, unix_ms: u64) -> Self {
-        self.updated_before = Some(unix_ms);
-        self
-    }
-
-    /// No more than these, the last updated ones (default all).
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.limit = Some(limit);
-        self
-    }
-
-    fn matches(&self, record: &WorkflowRecord) -> bool {
-        let same = |wanted: &Option<String>, found: &Name| {
-            wanted
-                .as_deref()
-                .is_none_or(|wanted| wanted == found.as_str())
-        };
-        let before = |wanted: Option<u64>, found: u64| wanted.is_none_or(|wanted| found < wanted);
-        same(&self.definition, &record.definition)
-            && same(&self.state, &record.state)
-            && (self.statuses.is_empty() || self.statuses.contains(&record.status))
-            && before(self.created_before, record.created_at)
-            && before(self.updated_before, record.updated_at)
-    }
-}
-
-pub(super) async fn list(
+pub(super) async fn search(
     client: &Client,
     store: &Store,
     filter: &WorkflowFilter,
-) -> Result<Vec<WorkflowRecord>, WorkflowError> {
-    let mut found: Vec<WorkflowRecord> = Vec::new();
+) -> Result<WorkflowPage, WorkflowError> {
+    let after = filter.after.as_deref().map(place).transpose()?;
     let limit = filter.limit.unwrap_or(usize::MAX).max(1);
+    let mut found = First::new(limit);
     for shard in 0..store.shards() {
         let bucket = client.namespace().workflows_bucket(shard);
         let take = |_key: &str, body: &[u8]| {
             // What cannot be read is no workflow of ours.
-            let record = WorkflowRecord::decode(body).ok();
-            found.extend(record.filter(|record| filter.matches(record)));
-            // The newest come last: with a limit, the older half goes whenever there is twice too much.
-            if found.len() >= limit.saturating_mul(2).max(1024) {
-                newest(&mut found, limit);
+            let Some(peek) = Peek::at(body) else { return };
+            let at = (Reverse(peek.updated_at), peek.id);
+            let is_after = |after: &Place| (after.0, after.1.as_str()) < at;
+            if after.as_ref().is_none_or(is_after) && filter.matches(&peek, body) {
+                found.offer(at, body);
             }
         };
         transport::scan(client, &bucket, ">", take).await?;
     }
-    newest(&mut found, limit);
-    Ok(found)
+    Ok(found.page())
 }
 
-fn newest(found: &mut Vec<WorkflowRecord>, limit: usize) {
-    found.sort_by_key(|record| std::cmp::Reverse(record.updated_at));
-    found.truncate(limit);
+/// The first so many of all that are offered, and whether there were more.
+struct First {
+    limit: usize,
+    more: bool,
+    /// The last of them on top.
+    kept: BinaryHeap<(Place, Vec<u8>)>,
+}
+
+impl First {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            more: false,
+            kept: BinaryHeap::new(),
+        }
+    }
+
+    fn offer(&mut self, (updated_at, id): (Reverse<u64>, &str), body: &[u8]) {
+        if self.kept.len() == self.limit {
+            self.more = true;
+            let last = self
+                .kept
+                .peek()
+                .map(|(place, _)| (place.0, place.1.as_str()));
+            if last.is_none_or(|last| last <= (updated_at, id)) {
+                return;
+            }
+            self.kept.pop();
+        }
+        self.kept.push(((updated_at, id.to_owned()), body.to_vec()));
+    }
+
+    fn page(self) -> WorkflowPage {
+        let kept = self.kept.into_sorted_vec();
+        let last = kept.last().filter(|_| self.more);
+        WorkflowPage {
+            next: last.map(|((Reverse(updated_at), id), _)| format!("{updated_at}.{id}")),
+            workflows: kept
+                .iter()
+                .filter_map(|(_, body)| WorkflowRecord::decode(body).ok())
+                .collect(),
+        }
+    }
+}
+
+/// The place that a cursor stands for.
+fn place(cursor: &str) -> Result<Place, WorkflowError> {
+    let parts = cursor.split_once('.');
+    let place = parts.and_then(|(at, id)| Some((Reverse(at.parse().ok()?), id.to_owned())));
+    place.ok_or_else(|| WorkflowError::Invalid {
+        reason: format!(
+            "`{cursor}` is no cursor of a search; take the one that the page before gives"
+        ),
+    })
 }
 
 pub(super) async fn checkpoints(
@@ -134,4 +127,24 @@ pub(super) async fn definitions(client: &Client) -> Result<Vec<WorkflowShape>, W
     // The order in which they were stored decides which version is the newest; the sort keeps it.
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_are_kept_whatever_the_order_and_the_cursor_is_the_last() {
+        let mut first = First::new(2);
+        for (at, id) in [(1, "old"), (9, "b"), (5, "middle"), (9, "a"), (3, "older")] {
+            first.offer((Reverse(at), id), b"");
+        }
+        assert!(first.more);
+        let kept: Vec<_> = first.kept.clone().into_sorted_vec();
+        let ids: Vec<&str> = kept.iter().map(|((_, id), _)| id.as_str()).collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert_eq!(first.page().next.as_deref(), Some("9.b"));
+        assert_eq!(place("9.b").unwrap(), (Reverse(9), "b".to_owned()));
+        assert!(place("nonsense").is_err());
+    }
 }

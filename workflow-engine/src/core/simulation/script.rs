@@ -77,6 +77,7 @@ pub(super) fn shape(version: &str, events: WorkflowEvents) -> Arc<WorkflowShape>
         states,
         on_error: None,
         events,
+        indexes: Vec::new(),
     })
 }
 

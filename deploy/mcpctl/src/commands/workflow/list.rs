@@ -14,7 +14,7 @@ use crate::{
 };
 
 const DOCUMENT: &str = "\
-With --json the document is {\"workflows\": [their records], \"more\": true or false}.";
+With --json the document is {\"workflows\": [their records], \"more\": true or false, \"next\": cursor or null}.";
 
 /// Lists workflows, the last changed first.
 #[derive(Debug, Args)]
@@ -29,29 +29,49 @@ pub(crate) struct ListArgs {
     /// Only those in this state
     #[arg(long, value_name = "NAME")]
     state: Option<Name>,
+    /// Only those of this conversation
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+    /// Only those whose last error has this code
+    #[arg(long, value_name = "CODE")]
+    error: Option<String>,
+    /// Only those with this value in a field of their data that the definition indexes; may be repeated
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = field)]
+    fields: Vec<(String, String)>,
     /// Only those started at least so long ago
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     older_than: Option<Duration>,
+    /// Only those started within so long
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    younger_than: Option<Duration>,
     /// Only those that have not changed for so long
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     idle: Option<Duration>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=9_999))]
     limit: u64,
+    /// Goes on after the page before, which says how
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("say it as FIELD=VALUE, such as customer=acme".to_owned()),
+    }
 }
 
 pub(super) async fn run(args: ListArgs, global: &Global) -> Result<(), Failure> {
     let client = global.connect().await?;
     let now_ms = clock::now_ms(&client).await?;
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    // One more than asked for tells whether there are more.
-    let filter = filter(&args, now_ms).limit(limit + 1);
-    let mut found = Workflows::new(&client).list_workflows(&filter).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
+    let filter = filter(&args, now_ms).limit(limit);
+    let page = Workflows::new(&client).search_workflows(&filter).await?;
+    let (found, next) = (page.workflows, page.next);
     if global.json {
         let found: Result<Vec<Value>, Failure> = found.iter().map(target::document).collect();
-        output::json(&json!({ "workflows": found?, "more": more }));
+        output::json(&json!({ "workflows": found?, "more": next.is_some(), "next": next }));
         return Ok(());
     }
     if found.is_empty() {
@@ -59,9 +79,9 @@ pub(super) async fn run(args: ListArgs, global: &Global) -> Result<(), Failure> 
         return Ok(());
     }
     output::line(table(&found, now_ms).render());
-    if more {
+    if let Some(next) = next {
         output::note(format!(
-            "there are more than these {limit}: use --limit or filters"
+            "there are more than these {limit}: --after {next} shows the next, or use filters"
         ));
     }
     Ok(())
@@ -76,6 +96,21 @@ fn filter(args: &ListArgs, now_ms: u64) -> WorkflowFilter {
     }
     if let Some(state) = &args.state {
         filter = filter.state(state.as_str());
+    }
+    if let Some(conversation) = &args.conversation {
+        filter = filter.conversation(conversation);
+    }
+    if let Some(code) = &args.error {
+        filter = filter.error_code(code);
+    }
+    for (name, value) in &args.fields {
+        filter = filter.field(name, value);
+    }
+    if let Some(cursor) = &args.after {
+        filter = filter.after(cursor);
+    }
+    if let Some(span) = args.younger_than {
+        filter = filter.created_after(before(span));
     }
     if let Some(span) = args.older_than {
         filter = filter.created_before(before(span));

@@ -11,6 +11,9 @@
 //! There is no error state: a video that cannot be made has failed, with the error kept, and
 //! `mcpctl workflow resume` goes on with the state that failed.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
