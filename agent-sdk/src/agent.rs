@@ -205,6 +205,12 @@ impl<S: Send + Sync + 'static> Agent<S> {
         self
     }
 
+    /// Hosts the schedules of the namespace, which any client adds with [`Schedules`](crate::Schedules). Several agents may: each time
+    /// is seen to once.
+    pub fn schedules(self) -> Self {
+        self.workflow(mcp_workflow_engine::schedule_workflow())
+    }
+
     /// Workflows of one definition that one instance runs at once (default 256, or `MCP_WORKFLOW_CAPACITY`).
     pub fn workflow_capacity(mut self, capacity: u32) -> Self {
         self.workflow_capacity = Some(capacity);

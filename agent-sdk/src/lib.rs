@@ -20,6 +20,7 @@
 //! - [`Context`] is what a handler sees of its command, and how it sends others.
 //! - [`Action`] names an action and its types once for both sides.
 //! - [`TestBroker`] is a real, private server for a test; [`LocalServer`] one for a program.
+//! - [`Schedules`] start workflows and send commands by interval or cron, each time once.
 //! - [`WorkflowTest`] runs a workflow's definition without any server, and with crashes at every step.
 //! - [`Client`] sends commands from outside an agent.
 //! - [`Agents`] tells which agents are there, once or live.
@@ -74,6 +75,10 @@ pub use mcp_runtime::{
     Category, Client, Config, InstanceState, McpError, Name, PresenceRecord, Priority, Progress,
     Raw, Recovery, SendCommand, SendError, Severity, SubmitCommand, Submitted, code,
     resilience::RetryConfig, topology::Start,
+};
+
+pub use mcp_workflow_engine::{
+    AddSchedule, Ailing, Ailment, CatchUp, Fired, SCHEDULES, Schedule, ScheduleInfo, Schedules,
 };
 
 pub use mcp_workflow_engine::{

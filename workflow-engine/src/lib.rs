@@ -10,6 +10,7 @@ mod failpoint;
 mod graph;
 mod record;
 mod run;
+mod schedule;
 mod shape;
 mod store;
 mod task;
@@ -22,8 +23,12 @@ pub use context::WorkflowContext;
 pub use definition::{DefinitionError, Workflow, WorkflowState};
 pub use engine::{Definitions, Engine, EngineConfig, EngineError};
 pub use record::{Driver, HistoryEntry, Signal, WorkflowRecord, WorkflowStatus};
+pub use schedule::{
+    AddSchedule, CatchUp, Fired, SCHEDULES, Schedule, ScheduleInfo, Schedules, schedule_workflow,
+};
 pub use shape::{StateKind, StateRetry, StateShape, WorkflowEvents, WorkflowShape};
 pub use transition::WorkflowTransitionResult;
 pub use workflows::{
-    ControlWorkflow, CreateWorkflow, WorkflowError, WorkflowFilter, WorkflowPage, Workflows,
+    Ailing, Ailment, ControlWorkflow, CreateWorkflow, WorkflowError, WorkflowFilter, WorkflowPage,
+    Workflows,
 };

@@ -1,5 +1,7 @@
 //! Where workflows lie: records, checkpoints and starts, by shard.
 
+mod queued;
+
 use async_nats::jetstream::{ErrorCode, response::Response};
 use bytes::Bytes;
 use mcp_runtime::{

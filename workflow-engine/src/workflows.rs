@@ -1,5 +1,6 @@
 //! Workflows from outside: create, query, signal, stop. Any agent and any client can drive any workflow.
 
+mod ailments;
 mod control;
 mod create;
 mod error;
@@ -28,6 +29,7 @@ use crate::{
     task::{Task, Verb},
 };
 
+pub use ailments::{Ailing, Ailment};
 pub use control::ControlWorkflow;
 pub use create::CreateWorkflow;
 pub use error::WorkflowError;

@@ -2,6 +2,7 @@
 //!
 //! Each brings its server, agent and workflow; `make test` runs them all.
 
+mod schedule;
 mod search;
 mod test_kit;
 
@@ -9,7 +10,7 @@ use std::error::Error;
 
 use mcp_agent_sdk::TestBroker;
 
-const EXAMPLES: [&str; 2] = ["search", "test_kit"];
+const EXAMPLES: [&str; 3] = ["schedule", "search", "test_kit"];
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -25,7 +26,10 @@ async fn run(name: &str) -> Result<(), Box<dyn Error>> {
     }
     let broker = TestBroker::start().await?;
     let client = broker.client().await?;
-    Box::pin(search::run(&client)).await
+    match name {
+        "schedule" => Box::pin(schedule::run(&client)).await,
+        _ => Box::pin(search::run(&client)).await,
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod messages;
 mod new;
 mod operate;
 mod retries;
+mod schedule;
 mod send;
 mod submit;
 mod upgrade;

@@ -1,4 +1,4 @@
-//! `mcpctl doctor`: looks at everything, changes nothing.
+//! `mcpctl doctor`: looks at everything, and with `--repair` helps workflows that nothing else would.
 //!
 //! `finding` is what a check says; the other modules are the checks.
 
@@ -7,6 +7,9 @@ mod dead_letters;
 mod finding;
 mod server;
 mod topology;
+mod workflows;
+
+use std::time::Duration;
 
 use clap::Args;
 use mcp_agent_sdk::runtime::Setup;
@@ -20,13 +23,20 @@ use crate::{
 };
 use finding::{Finding, Level};
 
-/// Checks server, streams, consumers, dead letters and clocks.
+/// Checks server, streams, consumers, dead letters, workflows and clocks.
 ///
-/// Each line is ok, warn or fail, with the remedy. It changes nothing. The exit code is 0 when nothing failed, else 1.
+/// Each line is ok, warn or fail, with the remedy. It changes nothing without --repair. The exit code is 0 when nothing failed, else 1.
 #[derive(Debug, Args)]
-pub(crate) struct DoctorArgs {}
+pub(crate) struct DoctorArgs {
+    /// Gives abandoned workflows a new task or timer, and removes checkpoints of workflows that are gone
+    #[arg(long)]
+    repair: bool,
+    /// Only workflows that have not changed for so long are looked at
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+    older_than: Duration,
+}
 
-pub(crate) async fn run(_args: DoctorArgs, global: &Global) -> Result<(), Failure> {
+pub(crate) async fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     let client = global
         .connect_with(global.config("mcpctl")?.setup(Setup::Assume))
         .await?;
@@ -47,6 +57,11 @@ pub(crate) async fn run(_args: DoctorArgs, global: &Global) -> Result<(), Failur
         findings.extend(topology::limits(&infos));
         findings.extend(agents::check(&client).await?);
         findings.push(dead_letters::check(&client).await?);
+        let repair = match args.repair {
+            true => workflows::Repair::Do,
+            false => workflows::Repair::Show,
+        };
+        findings.extend(workflows::check(&client, repair, args.older_than).await?);
         findings.push(server::clock(&client).await?);
     } else {
         findings.push(topology::missing(&missing, names.len()));

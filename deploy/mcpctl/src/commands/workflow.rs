@@ -13,6 +13,7 @@ mod list;
 mod path;
 mod restore;
 mod resume;
+mod schedule;
 mod show;
 mod signal;
 mod start;
@@ -55,6 +56,8 @@ pub(crate) enum WorkflowCommand {
     Resume(resume::ResumeArgs),
     /// Stops one, after the state that runs
     Stop(stop::StopArgs),
+    /// Starts workflows and sends commands by interval or cron
+    Schedule(schedule::ScheduleArgs),
     /// Prints a definition as a Mermaid state diagram
     Graph(graph::GraphArgs),
 }
@@ -77,6 +80,7 @@ pub(crate) async fn run(command: WorkflowCommand, global: &Global) -> Result<(),
         }
         WorkflowCommand::Resume(args) => Box::pin(resume::run(args, global)).await,
         WorkflowCommand::Stop(args) => Box::pin(stop::run(args, global)).await,
+        WorkflowCommand::Schedule(args) => Box::pin(schedule::run(args, global)).await,
         WorkflowCommand::Graph(args) => Box::pin(graph::run(args, global)).await,
     }
 }
