@@ -58,6 +58,7 @@ pub(super) fn files(name: &str, sdk: &Sdk, in_workspace: bool) -> Vec<(&'static 
                 .map(|remark| format!("\nBefore it builds, {remark}.\n"))
                 .unwrap_or_default(),
         ),
+        ("docker_build", docker_build(name, sdk)),
     ];
     FILES
         .map(|(path, template)| match path {
