@@ -38,11 +38,7 @@ done
 echo "compose"
 check "compose.yaml against the compose specification" \
     "$tools/check-jsonschema" --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
-if [[ -d deploy/observability ]]; then
-    check "its files, services and grace periods fit together" "$tools/python" "$here/compose.py" deploy/compose
-else
-    skip "whether its parts fit together: deploy/observability is not there"
-fi
+check "its files, services and grace periods fit together" "$tools/python" "$here/compose.py" deploy/compose
 check "prepare.sh" bash -n deploy/compose/prepare.sh
 source "$here/servers.sh"
 
@@ -62,10 +58,10 @@ source "$here/chart.sh"
 
 echo "observability"
 observability=deploy/scripts/check-observability.sh
-if [[ ! -x $observability ]]; then
-    skip "rules and dashboard: there is no $observability"
-elif said=$("$observability" 2>&1); then
+if said=$("$observability" 2>&1); then
     check "rules, alerts and the dashboard's queries, with promtool" true
+    promtool=${MCP_PROMTOOL:-$(type -P promtool || echo .tools/bin/promtool)}
+    check "compose/prometheus.yml, with promtool" "$promtool" check config --syntax-only deploy/compose/prometheus.yml
 elif grep -q -e "could not be had" -e "is nowhere" <<<"$said"; then
     skip "rules and dashboard: promtool cannot be had here"
 else
