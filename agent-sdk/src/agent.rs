@@ -10,6 +10,7 @@ use mcp_workflow_engine::{Definitions, EngineConfig, Workflow};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    batch::{self, BatchFunction},
     error::Error,
     event::Subscription,
     handler::{Actions, EventFunction, HandlerFunction, boxed, boxed_event},
@@ -195,6 +196,33 @@ impl<S: Send + Sync + 'static> Agent<S> {
     {
         self.subscriptions
             .push((subscription, boxed_event(handler)));
+        self
+    }
+
+    /// Receives events by up to `most` at once (at least 1): those that have come while the last batch was handled. All events
+    /// of a batch share what comes of it: an error brings all of them back, or puts all among the dead letters.
+    ///
+    /// ```
+    /// use mcp_agent_sdk::{Agent, Context, Event, McpError, Subscription};
+    ///
+    /// async fn store(_ctx: Context, scripts: Vec<Event<String>>) -> Result<(), McpError> {
+    ///     // one write for all of them
+    ///     assert!(!scripts.is_empty());
+    ///     Ok(())
+    /// }
+    ///
+    /// let archive = Agent::new("archive").on_batch(Subscription::to("writer", "script_generated"), 100, store);
+    /// ```
+    pub fn on_batch<D, F>(mut self, subscription: Subscription, most: usize, handler: F) -> Self
+    where
+        D: DeserializeOwned + Send + 'static,
+        F: BatchFunction<S, D>,
+    {
+        let most = most.max(1);
+        // One batch is handled while the next gathers.
+        let at_once = u32::try_from(2 * most).unwrap_or(u32::MAX);
+        self.subscriptions
+            .push((subscription.at_least(at_once), batch::boxed(most, handler)));
         self
     }
 

@@ -112,6 +112,12 @@ impl Subscription {
         self
     }
 
+    /// Widens what may be handled at once.
+    pub(crate) fn at_least(mut self, concurrency: u32) -> Self {
+        self.concurrency = self.concurrency.max(concurrency);
+        self
+    }
+
     pub(crate) fn checked(&self) -> Result<EventSubscriptionConfig, InvalidName> {
         let name = |text: &Option<String>| text.as_deref().map(Name::new).transpose();
         let (source, event) = (name(&self.source)?, name(&self.event)?);

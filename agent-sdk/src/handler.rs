@@ -15,7 +15,7 @@ use crate::{
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type BoxHandler<S> = Box<dyn Fn(Context<S>, Raw) -> BoxFuture<Result<Raw, McpError>> + Send + Sync>;
-type BoxEventHandler<S> =
+pub(crate) type BoxEventHandler<S> =
     Arc<dyn Fn(Context<S>, EventDelivery) -> BoxFuture<Result<(), McpError>> + Send + Sync>;
 
 /// A plain async function that handles a command: `async fn(Context, P) -> Result<R, McpError>`.

@@ -46,6 +46,7 @@
 
 mod agent;
 mod agents;
+mod batch;
 mod context;
 mod error;
 mod event;
@@ -60,6 +61,7 @@ mod workflow;
 
 pub use agent::Agent;
 pub use agents::{AgentChange, Agents, AgentsView, Gone};
+pub use batch::BatchFunction;
 pub use context::{Context, Idempotency};
 pub use error::Error;
 pub use event::{Event, Subscription};

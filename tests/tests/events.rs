@@ -125,3 +125,52 @@ async fn an_event_that_fails_comes_again_and_at_last_becomes_a_dead_letter() -> 
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_handler_gets_what_has_gathered_and_a_failed_batch_comes_back_whole() -> TestResult
+{
+    /// Batches as they came; the first of several events fails.
+    async fn store(
+        ctx: Context<Arc<Mutex<Vec<Vec<u32>>>>>,
+        events: Vec<Event<u32>>,
+    ) -> Result<(), McpError> {
+        let batch: Vec<u32> = events.iter().map(|event| event.data).collect();
+        // As long as a write takes: meanwhile the next batch gathers.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut batches = ctx.state().lock().expect("no handler panics");
+        let fails = batch.len() > 1 && batches.iter().all(|batch| batch.len() == 1);
+        batches.push(batch);
+        match fails {
+            true => Err(McpError::temporary("DATABASE_BUSY")),
+            false => Ok(()),
+        }
+    }
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let batches = Arc::<Mutex<Vec<Vec<u32>>>>::default();
+    let agent = Agent::with_state("archive", Arc::clone(&batches));
+    let agent = agent.on_batch(Subscription::to("test", "counted"), 10, store);
+    let _agent = agent.start(&client).await?;
+    let publishing = (0..60_u32).map(|n| client.publish("counted", n));
+    futures_util::future::try_join_all(publishing).await?;
+    let seen = || -> Vec<Vec<u32>> { batches.lock().expect("no handler panics").clone() };
+    mcp_tests::eventually("every event was in a batch that succeeded", || async {
+        let batches = seen();
+        let failed = batches.iter().position(|batch| batch.len() > 1);
+        let succeeded = batches
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| Some(*at) != failed);
+        let mut events: Vec<u32> = succeeded.flat_map(|(_, batch)| batch.clone()).collect();
+        events.sort_unstable();
+        events == (0..60).collect::<Vec<_>>()
+    })
+    .await;
+    let sizes: Vec<usize> = seen().iter().map(Vec::len).collect();
+    assert!(
+        sizes.iter().all(|size| (1..=10).contains(size)),
+        "{sizes:?}"
+    );
+    assert!(sizes.len() <= 30, "{sizes:?}");
+    Ok(())
+}
