@@ -132,14 +132,14 @@ impl Line {
     }
 
     /// Takes what goes into the next pack; where nothing waits, gives the publish back.
-    fn next_pack(&self, limit: usize) -> Option<Vec<Waiting>> {
+    fn next_pack(&self, limit: usize, most_bytes: usize) -> Option<Vec<Waiting>> {
         let mut state = self.lock();
         let (mut members, mut bytes) = (Vec::new(), 0);
         while members.len() < limit
             && let Some(next) = state.waiting.front()
         {
             let size = pack::size_of(&next.outgoing.headers, &next.outgoing.body);
-            if !members.is_empty() && bytes + size > MOST_BYTES {
+            if !members.is_empty() && bytes + size > most_bytes {
                 break;
             }
             // Whoever has gone meanwhile has nothing published.
@@ -194,8 +194,12 @@ async fn pump(client: Client, target: Arc<Target>, lane: Priority) {
     loop {
         let limit = target.appetite.limit(Instant::now());
         let packs = limit > 1 && !line.denied.load(Ordering::Relaxed);
-        let limit = if packs { limit } else { MOST_WAITING };
-        let Some(members) = line.next_pack(limit) else {
+        let (limit, most_bytes) = match packs {
+            // Where the server takes small messages, its limit counts.
+            true => (limit, MOST_BYTES.min(client.nats().max_payload() / 2)),
+            false => (MOST_WAITING, usize::MAX),
+        };
+        let Some(members) = line.next_pack(limit, most_bytes) else {
             return;
         };
         match packs && members.len() > 1 {
@@ -290,9 +294,10 @@ mod tests {
     async fn packs_stay_within_number_and_bytes() {
         let line = Line::default();
         let _told = waiting(&line, &[10, 10, 10, 200 * 1024, 60 * 1024, 300 * 1024, 5]);
-        let sizes: Vec<usize> = std::iter::from_fn(|| line.next_pack(3).map(|pack| pack.len()))
-            .take(9)
-            .collect();
+        let sizes: Vec<usize> =
+            std::iter::from_fn(|| line.next_pack(3, MOST_BYTES).map(|pack| pack.len()))
+                .take(9)
+                .collect();
         assert_eq!(sizes, [3, 1, 1, 1, 1]);
         assert_eq!(
             line.lock().publishes,
@@ -306,10 +311,10 @@ mod tests {
         let line = Line::default();
         let mut told = waiting(&line, &[1, 2, 3]);
         drop(told.remove(1));
-        let pack = line.next_pack(64).unwrap();
+        let pack = line.next_pack(64, MOST_BYTES).unwrap();
         let bodies: Vec<usize> = pack.iter().map(|it| it.outgoing.body.len()).collect();
         assert_eq!(bodies, [1, 3]);
-        assert!(line.next_pack(64).is_none());
+        assert!(line.next_pack(64, MOST_BYTES).is_none());
     }
 
     #[tokio::test]
@@ -318,7 +323,7 @@ mod tests {
         let _told = waiting(&line, &[1]);
         assert!(line.passes_on());
         assert_eq!(line.lock().publishes, MOST_PUBLISHES);
-        assert!(line.next_pack(64).is_some());
+        assert!(line.next_pack(64, MOST_BYTES).is_some());
         assert!(!line.passes_on());
         assert_eq!(line.lock().publishes, MOST_PUBLISHES - 1);
     }
