@@ -7,7 +7,7 @@ BIN = $(or $(CARGO_TARGET_DIR),target)/debug
 export THEME QUICK FULL ROWS
 
 .DEFAULT_GOAL := help
-.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test bench deploy-check render helm lint fmt deny doc clean
+.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test cluster bench deploy-check render helm lint fmt deny doc clean
 
 help: ## this table
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,10 @@ jaeger-test: tools ## the demo against a real Jaeger, which is built when there 
 test: tools lint build deploy-check ## lints and every test: unit, doc, integration, conformance
 	$(CARGO) test $(LOCKED) --workspace
 
+cluster: nats-server ## three servers with TLS and rights: replicas 1 to 8 and back, and everything replaced under load
+	$(CARGO) build $(LOCKED) -p mcpctl -p video-studio
+	$(CARGO) test $(LOCKED) -p mcp-tests --features cluster --test cluster -- --test-threads 1 --nocapture
+
 bench: nats-server ## ours against raw async-nats (QUICK=1 a first look, FULL=1 every row, ROWS="workflows" some)
 	$(CARGO) build $(LOCKED) --release -p mcpctl
 	$(CARGO) bench $(LOCKED) -p mcp-runtime --bench policies
@@ -36,7 +40,7 @@ build: ## everything, in the dev profile
 
 lint: ## rustfmt and clippy, warnings are errors
 	$(CARGO) fmt --all -- --check
-	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets --features mcp-tests/cluster -- -D warnings
 
 deploy-check: nats-server ## everything in deploy that no compiler reads: images, compose, unit, chart, manifests, rules
 	@deploy/check/run.sh

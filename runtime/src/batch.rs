@@ -88,7 +88,7 @@ pub(crate) async fn store(
             && target.appetite.limit(Instant::now()) > 1
     });
     let Some(line) = line else {
-        return store::store(client.nats(), &outgoing, deadline).await;
+        return store::store(client, &outgoing, deadline).await;
     };
     match line.enter(outgoing, deadline) {
         Entered::Leaves(outgoing) => {
@@ -98,7 +98,7 @@ pub(crate) async fn store(
                 lane,
                 line,
             };
-            store::store(client.nats(), &outgoing, deadline).await
+            store::store(client, &outgoing, deadline).await
         }
         Entered::Waits(told) => told.await.unwrap_or_else(|_| {
             let reason = "the publish was given up".to_owned();
@@ -212,7 +212,7 @@ async fn pump(client: Client, target: Arc<Target>, lane: Priority) {
 /// Publishes each alone, none waiting for another.
 async fn apart(client: &Client, members: Vec<Waiting>) {
     join_all(members.into_iter().map(|member| async move {
-        let stored = store::store(client.nats(), &member.outgoing, member.deadline).await;
+        let stored = store::store(client, &member.outgoing, member.deadline).await;
         // Nobody may be waiting any more.
         let _ = member.told.send(stored);
     }))
@@ -228,16 +228,15 @@ async fn together(
 ) {
     let pack = outgoing(client, target, lane, &members);
     let deadline = members.iter().map(|member| member.deadline).max();
-    let mut denials = client.denials().listen();
-    let storing = store::store(client.nats(), &pack, deadline.unwrap_or_else(Instant::now));
-    let stored = tokio::select! {
-        stored = storing => stored,
-        () = denials.refused(&pack.subject) => {
-            tracing::warn!(subject = pack.subject, "packs may not be published there, commands travel alone");
-            line.denied.store(true, Ordering::Relaxed);
-            return apart(client, members).await;
-        }
-    };
+    let stored = store::store(client, &pack, deadline.unwrap_or_else(Instant::now)).await;
+    if matches!(stored, Err(StoreError::Denied { .. })) {
+        tracing::warn!(
+            subject = pack.subject,
+            "packs may not be published there, commands travel alone"
+        );
+        line.denied.store(true, Ordering::Relaxed);
+        return apart(client, members).await;
+    }
     telemetry::pack_of(target.name().as_str(), members.len());
     for member in members {
         let _ = member.told.send(stored.clone());

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{ConnectErrorKind, ConnectOptions, Event as ConnectionEvent, jetstream};
+use async_nats::{ConnectErrorKind, Event as ConnectionEvent, jetstream};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -17,7 +17,7 @@ use crate::{
     cancel,
     clock::ServerClock,
     config::{Config, ConfigError, Setup},
-    denials::Denials,
+    denials::{Denials, Denied},
     error::{ConnectError, PublishError, SendError},
     events,
     message::{Event, Name, Namespace, Raw, Token},
@@ -28,6 +28,7 @@ use crate::{
     replies::Replies,
     script::Script,
     send::SendCommand,
+    store::Publisher,
     submit::{self, SubmitCommand, Submitted},
     targets::{BreakerStatus, Protection, Target, Targets},
     topology::{self, TopologyConfig},
@@ -68,12 +69,25 @@ struct EmptiedOutbox {
     _stop: DropGuard,
 }
 
+/// Where a client's replies come: `<identity>.<one of its clients>`.
+pub(crate) struct Requester(String);
+
+impl Requester {
+    fn of(identity: &Name) -> Self {
+        Self(format!("{identity}.{}", Token::random()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// What all clones share.
 struct Connection {
     nats: async_nats::Client,
     jetstream: jetstream::Context,
     namespace: Namespace,
-    requester: Token,
+    requester: Requester,
     replies: Replies,
     timeout: Duration,
     clock: ServerClock,
@@ -129,23 +143,26 @@ impl Client {
             url: url.clone(),
             source: Box::new(source),
         };
-        topology::check_server(&jetstream)
+        let requester = Requester::of(&config.checked_identity()?);
+        let replies = Replies::subscribe(&nats, namespace.reply(requester.as_str(), "*"))
             .await
-            .map_err(topology_error)?;
+            .map_err(|_| ConnectError::Lost { url: url.clone() })?;
+        // The first answers also show that answers can be heard at all.
+        let denied = |denied: Denied| ConnectError::PermissionDenied {
+            url: url.clone(),
+            subject: denied.subject,
+        };
+        let checked = denials.unless_anything_is_refused(topology::check_server(&jetstream));
+        checked.await.map_err(denied)?.map_err(topology_error)?;
         let wanted = TopologyConfig {
             namespace: namespace.to_string(),
             ..config.topology.clone()
         };
         if config.setup == Setup::Ensure {
-            topology::ensure(&jetstream, &wanted)
-                .await
-                .map_err(topology_error)?;
+            let ensured = denials.unless_anything_is_refused(topology::ensure(&jetstream, &wanted));
+            ensured.await.map_err(denied)?.map_err(topology_error)?;
         }
 
-        let requester = Token::random();
-        let replies = Replies::subscribe(&nats, &namespace, &requester)
-            .await
-            .map_err(|_| ConnectError::Lost { url: url.clone() })?;
         let (targets, unpublished) = Targets::new(protection);
         let inner = Connection {
             nats,
@@ -476,7 +493,7 @@ impl Client {
         &self.inner.durability
     }
 
-    pub(crate) fn requester(&self) -> &Token {
+    pub(crate) fn requester(&self) -> &Requester {
         &self.inner.requester
     }
 
@@ -539,6 +556,16 @@ impl Client {
     }
 }
 
+impl Publisher for Client {
+    fn nats(&self) -> &async_nats::Client {
+        &self.inner.nats
+    }
+
+    fn denials(&self) -> &Denials {
+        &self.inner.denials
+    }
+}
+
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client")
@@ -557,6 +584,19 @@ fn breaker_names(target: &str, action: Option<&str>) -> Result<(Name, Option<Nam
     Ok((name(target)?, action.map(name).transpose()?))
 }
 
+impl Config {
+    /// Opens a bare connection with this configuration's identity: for tools that speak to the server itself, where there is
+    /// no JetStream.
+    ///
+    /// # Errors
+    /// When no server answers, or it refuses the credentials.
+    pub async fn open(&self) -> Result<async_nats::Client, ConnectError> {
+        let (_, name) = self.checked_names()?;
+        let (connected, _) = watch::channel(0);
+        open(self, &name, Arc::new(connected), Denials::default()).await
+    }
+}
+
 /// The JetStream context of a connection.
 pub(crate) fn jetstream(nats: &async_nats::Client) -> jetstream::Context {
     jetstream::context::ContextBuilder::new()
@@ -572,8 +612,12 @@ pub(crate) async fn open(
     connected: Arc<watch::Sender<u64>>,
     denials: Denials,
 ) -> Result<async_nats::Client, ConnectError> {
-    let mut options = ConnectOptions::new()
+    let identity = config.checked_identity()?;
+    let options = config.identity.options().await?;
+    let mut options = options
         .name(name.as_str())
+        // An inbox under the own name: rights can be given for it alone.
+        .custom_inbox_prefix(format!("_INBOX_{identity}"))
         .connection_timeout(config.connect_timeout)
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .ping_interval(Duration::from_secs(10))
@@ -583,16 +627,6 @@ pub(crate) async fn open(
             note(&event, &connected, &denials);
             std::future::ready(())
         });
-    if let Some(path) = &config.credentials {
-        options =
-            options
-                .credentials_file(path)
-                .await
-                .map_err(|source| ConnectError::Credentials {
-                    path: path.display().to_string(),
-                    source,
-                })?;
-    }
     // The library leaves what stands in the URL to its caller.
     options = match config.user_info() {
         Some((user, Some(password))) => options.user_and_password(user, password),
@@ -633,7 +667,7 @@ fn note(event: &ConnectionEvent, connected: &watch::Sender<u64>, denials: &Denia
             tracing::warn!("a subscription is full, messages of core subjects are dropped");
         }
         ConnectionEvent::ServerError(error) if denials.note(&error.to_string()) => {
-            tracing::warn!(%error, "the server refused a publish");
+            tracing::warn!(%error, "the server refused a subject");
         }
         ConnectionEvent::ServerError(error) => {
             tracing::warn!(%error, "the server reports an error")

@@ -1,7 +1,12 @@
 //! How a client finds its server, what it calls itself, how long it waits.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use crate::identity::Identity;
 use crate::message::{InvalidName, Name, Namespace};
 use crate::nearest::nearest;
 use crate::persistence::{DurabilityTable, OutboxConfig};
@@ -64,7 +69,7 @@ pub struct Config {
     pub(crate) url: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
-    pub(crate) credentials: Option<PathBuf>,
+    pub(crate) identity: Identity,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) topology: TopologyConfig,
@@ -90,10 +95,18 @@ pub enum Setup {
 }
 
 /// Every variable that [`Config::from_env`] or an agent reads.
-const VARIABLES: [&str; 21] = [
+const VARIABLES: [&str; 29] = [
     "MCP_NATS_URL",
     "MCP_NATS_SERVER",
     "MCP_NATS_CREDS",
+    "MCP_NATS_NKEY",
+    "MCP_NATS_CA",
+    "MCP_NATS_CERT",
+    "MCP_NATS_KEY",
+    "MCP_AUTH",
+    "MCP_AUTH_DIR",
+    "MCP_SYSTEM_AUTH",
+    "MCP_IDENTITY",
     "MCP_NAMESPACE",
     "MCP_REPLICAS",
     "MCP_WORKFLOW_SHARDS",
@@ -128,7 +141,7 @@ impl Config {
             url: url.into(),
             namespace: Namespace::default().to_string(),
             name: "client".to_owned(),
-            credentials: None,
+            identity: Identity::default(),
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             topology: TopologyConfig::default(),
@@ -148,7 +161,8 @@ impl Config {
         }
     }
 
-    /// Reads `MCP_NATS_URL`, `MCP_NAMESPACE`, `MCP_NATS_CREDS`, `MCP_REPLICAS`, `MCP_WORKFLOW_SHARDS`,
+    /// Reads `MCP_NATS_URL`, `MCP_NAMESPACE`, `MCP_AUTH` (a folder; `MCP_NATS_CREDS`, `MCP_NATS_NKEY`, `MCP_NATS_CA`,
+    /// `MCP_NATS_CERT`, `MCP_NATS_KEY` and `MCP_IDENTITY` go before what is in it), `MCP_REPLICAS`, `MCP_WORKFLOW_SHARDS`,
     /// `MCP_TIMEOUT` (such as `30s`), `MCP_SETUP` (`ensure` or `assume`), `MCP_MAX_INLINE_BODY` and
     /// `MCP_MAX_BODY` (such as `256KiB`), `MCP_OUTBOX` (a folder), `MCP_BREAKER_SCOPE` (`target` or `action`), `MCP_PACKS` (`on` or `off`). To be called from `main` only.
     ///
@@ -162,7 +176,7 @@ impl Config {
         if let Ok(namespace) = env::var("MCP_NAMESPACE") {
             config.namespace = namespace;
         }
-        config.credentials = env::var_os("MCP_NATS_CREDS").map(PathBuf::from);
+        config.identity = identity_from_env()?;
         config.topology.replicas = env_parsed("MCP_REPLICAS", "a number from 1 to 5")?;
         config.topology.workflow_shards =
             env_parsed("MCP_WORKFLOW_SHARDS", "a number from 1 to 64")?;
@@ -189,6 +203,8 @@ impl Config {
             Ok(other) => return Err(invalid("MCP_PACKS", other, "`on` or `off`")),
         };
         config.setup = match env::var("MCP_SETUP").as_deref() {
+            // Identities that `mcpctl auth` has made may create nothing.
+            Err(_) if env::var_os("MCP_AUTH").is_some() => Setup::Assume,
             Err(_) | Ok("ensure") => Setup::Ensure,
             Ok("assume") => Setup::Assume,
             Ok(other) => return Err(invalid("MCP_SETUP", other, "`ensure` or `assume`")),
@@ -220,7 +236,23 @@ impl Config {
     /// A NATS credentials file.
     #[must_use]
     pub fn credentials(mut self, path: impl Into<PathBuf>) -> Self {
-        self.credentials = Some(path.into());
+        self.identity.creds = Some(path.into());
+        self
+    }
+
+    /// A folder with the files of one identity, as `mcpctl auth` makes it: `user.nk` or `user.creds`, `ca.crt`, `tls.crt` with
+    /// `tls.key`, and `identity`. What is missing is not used.
+    #[must_use]
+    pub fn auth(mut self, folder: impl AsRef<Path>) -> Self {
+        self.identity = Identity::of_folder(folder.as_ref());
+        self
+    }
+
+    /// The name in the client's own inboxes and reply subjects (default: the client's name): a server that restricts
+    /// subjects lets an identity listen to its own only.
+    #[must_use]
+    pub fn identity(mut self, name: impl Into<String>) -> Self {
+        self.identity.name = Some(name.into());
         self
     }
 
@@ -334,12 +366,57 @@ impl Config {
         })
     }
 
+    /// The name in the client's own inboxes and reply subjects.
+    pub(crate) fn checked_identity(&self) -> Result<Name, ConfigError> {
+        let name = self.identity.name.as_deref().unwrap_or(&self.name);
+        name.parse().map_err(|source| ConfigError::Name {
+            setting: "identity",
+            source,
+        })
+    }
+
     pub(crate) fn checked_names(&self) -> Result<(Namespace, Name), ConfigError> {
         let in_setting = |setting| move |source| ConfigError::Name { setting, source };
         let namespace = self.namespace.parse().map_err(in_setting("namespace"))?;
         let name = self.name.parse().map_err(in_setting("name"))?;
         Ok((namespace, name))
     }
+}
+
+/// The files of `MCP_AUTH`, and what single variables say instead.
+fn identity_from_env() -> Result<Identity, ConfigError> {
+    let path = |variable| env::var_os(variable).map(PathBuf::from);
+    let folder = path("MCP_AUTH");
+    if let Some(folder) = folder.as_ref().filter(|folder| !folder.is_dir()) {
+        let shown = folder.display().to_string();
+        return Err(invalid(
+            "MCP_AUTH",
+            &shown,
+            "a folder that `mcpctl auth` has made",
+        ));
+    }
+    let mut identity = folder.map_or_else(Identity::default, |folder| Identity::of_folder(&folder));
+    if let Some(creds) = path("MCP_NATS_CREDS") {
+        (identity.creds, identity.nkey) = (Some(creds), None);
+    }
+    if let Some(nkey) = path("MCP_NATS_NKEY") {
+        (identity.creds, identity.nkey) = (None, Some(nkey));
+    }
+    identity.ca = path("MCP_NATS_CA").or(identity.ca);
+    identity.certificate = match (path("MCP_NATS_CERT"), path("MCP_NATS_KEY")) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => identity.certificate,
+        (Some(_), None) => return Err(invalid("MCP_NATS_KEY", "", "the key of MCP_NATS_CERT")),
+        (None, Some(_)) => {
+            return Err(invalid(
+                "MCP_NATS_CERT",
+                "",
+                "the certificate of MCP_NATS_KEY",
+            ));
+        }
+    };
+    identity.name = env::var("MCP_IDENTITY").ok().or(identity.name);
+    Ok(identity)
 }
 
 fn after_user(authority: &str) -> &str {

@@ -94,12 +94,7 @@ impl DeadLetter {
     pub(crate) async fn store(&self, client: &Client) -> Result<(), StoreError> {
         let publishing = Publishing::dead_letter(client, &self.outgoing.subject);
         publishing.sends(&self.outgoing);
-        let stored = store::store(
-            client.nats(),
-            &self.outgoing,
-            Instant::now() + STORE_TIMEOUT,
-        )
-        .await;
+        let stored = store::store(client, &self.outgoing, Instant::now() + STORE_TIMEOUT).await;
         publishing.stored(&stored);
         let (agent, action) = self.about();
         let action = self.counted_as.unwrap_or(action);

@@ -1,67 +1,142 @@
-//! Subjects that the server refused: it says so on the connection, not to the one who published.
+//! Subjects that the server refused: it says so on the connection, not to the one who published or subscribed.
 
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{
+    self,
+    error::{RecvError, TryRecvError},
+};
 
 /// Refusals that a waiting publisher may lag behind; each is a mistake in somebody's rights.
 const BACKLOG: usize = 64;
 
-/// Passes the server's refusals on to whoever waits for a publish.
+/// What the server refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A publish to this subject.
+    Publish(String),
+    /// A subscription to this one.
+    Subscribe(String),
+}
+
+/// Passes the server's refusals on to whoever waits for one.
 #[derive(Debug, Clone)]
 pub(crate) struct Denials {
-    subjects: broadcast::Sender<String>,
+    refusals: broadcast::Sender<Refusal>,
 }
 
 impl Default for Denials {
     fn default() -> Self {
         Self {
-            subjects: broadcast::Sender::new(BACKLOG),
+            refusals: broadcast::Sender::new(BACKLOG),
         }
     }
 }
 
 impl Denials {
-    /// Reads an error of the server; tells whether it was a refusal to publish.
+    /// Reads an error of the server; tells whether it was a refusal.
     pub(crate) fn note(&self, error: &str) -> bool {
-        let Some(subject) = refused_subject(error) else {
+        let Some(refusal) = read(error) else {
             return false;
         };
         // Nobody may be waiting.
-        let _ = self.subjects.send(subject.to_owned());
+        let _ = self.refusals.send(refusal);
         true
     }
 
     /// Begins to listen; to be called before the publish.
     pub(crate) fn listen(&self) -> Listening {
         Listening {
-            subjects: self.subjects.subscribe(),
+            refusals: self.refusals.subscribe(),
+        }
+    }
+
+    /// Waits for an answer, or for the server to refuse the question.
+    pub(crate) async fn unless_refused<T>(
+        &self,
+        subject: &str,
+        asking: impl Future<Output = T>,
+    ) -> Result<T, Denied> {
+        let mut refusals = self.listen();
+        tokio::select! {
+            biased;
+            answer = asking => Ok(answer),
+            () = refusals.refused(subject) => Err(Denied { subject: subject.to_owned() }),
+        }
+    }
+
+    /// As [`Denials::unless_refused`], for anything that speaks to JetStream or listens for its answers.
+    pub(crate) async fn unless_anything_is_refused<T>(
+        &self,
+        asking: impl Future<Output = T>,
+    ) -> Result<T, Denied> {
+        let mut refusals = self.listen();
+        tokio::select! {
+            biased;
+            answer = asking => Ok(answer),
+            subject = refusals.next_about_connecting() => Err(Denied { subject }),
         }
     }
 }
 
+/// This connection may not use a subject.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the server does not let this connection use {subject}")]
+pub(crate) struct Denied {
+    pub(crate) subject: String,
+}
+
 /// Hears of refusals.
 pub(crate) struct Listening {
-    subjects: broadcast::Receiver<String>,
+    refusals: broadcast::Receiver<Refusal>,
 }
 
 impl Listening {
-    /// Waits until the server refuses `subject`, mostly for ever.
+    /// Waits until the server refuses a publish to `subject`, mostly for ever.
     pub(crate) async fn refused(&mut self, subject: &str) {
+        while self.next().await != Refusal::Publish(subject.to_owned()) {}
+    }
+
+    async fn next_about_connecting(&mut self) -> String {
         loop {
-            match self.subjects.recv().await {
-                Ok(refused) if refused == subject => return,
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            match self.next().await {
+                Refusal::Subscribe(subject) => return subject,
+                Refusal::Publish(subject) if subject.starts_with("$JS.API.") => return subject,
+                Refusal::Publish(_) => {}
+            }
+        }
+    }
+
+    /// A subscription that was refused since the beginning of the listening.
+    pub(crate) fn refused_subscription(&mut self) -> Option<Denied> {
+        loop {
+            match self.refusals.try_recv() {
+                Ok(Refusal::Subscribe(subject)) => return Some(Denied { subject }),
+                Ok(Refusal::Publish(_)) | Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Refusal {
+        loop {
+            match self.refusals.recv().await {
+                Ok(refusal) => return refusal,
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => std::future::pending().await,
             }
         }
     }
 }
 
-/// The subject in `Permissions Violation for Publish to "<subject>"`.
-fn refused_subject(error: &str) -> Option<&str> {
-    let (_, rest) = error
-        .split_once("for Publish to \"")
-        .or_else(|| error.split_once("for publish to \""))?;
-    rest.split('"').next().filter(|subject| !subject.is_empty())
+/// Reads `Permissions Violation for Publish to "<subject>"`, and the same for a subscription.
+fn read(error: &str) -> Option<Refusal> {
+    let subject = |verb: &str| {
+        let lower = error.to_ascii_lowercase();
+        let begin = lower.find(verb)? + verb.len();
+        let subject = error.get(begin..)?.split('"').next()?;
+        (!subject.is_empty()).then(|| subject.to_owned())
+    };
+    let published = subject("for publish to \"").map(Refusal::Publish);
+    published.or_else(|| subject("for subscription to \"").map(Refusal::Subscribe))
 }
 
 #[cfg(test)]
@@ -79,5 +154,14 @@ mod tests {
                 .note("Permissions Violation for Publish to \"mcp.cmd.a.low.x\" using queue \"q\"")
         );
         listening.refused("mcp.cmd.a.low.x").await;
+        let mut listening = denials.listen();
+        assert!(
+            denials.note(
+                "Permissions Violation for Subscription to \"mcp.ctl.a.*\" using queue \"q\""
+            )
+        );
+        let refused = listening.refused_subscription().unwrap();
+        assert_eq!(refused.subject, "mcp.ctl.a.*");
+        assert!(listening.refused_subscription().is_none());
     }
 }

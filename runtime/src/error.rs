@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     config::ConfigError,
+    denials::Denied,
     message::{Category, DecodeError, McpError, code},
     topology::TopologyError,
 };
@@ -31,7 +32,15 @@ pub enum ConnectError {
         /// What it said.
         source: async_nats::ConnectError,
     },
-    /// The credentials file cannot be read.
+    /// The server lets this identity in, but not use what every client needs.
+    #[error("the server at {url} does not let this identity use {subject}")]
+    PermissionDenied {
+        /// The server.
+        url: String,
+        /// What was published or subscribed to.
+        subject: String,
+    },
+    /// A file of the identity cannot be read: credentials, key or certificate.
     #[error("cannot read the credentials file {path}")]
     Credentials {
         /// The file.
@@ -302,6 +311,12 @@ pub enum ReceiveError {
     /// A consumer is missing or differs.
     #[error(transparent)]
     Topology(#[from] TopologyError),
+    /// This connection may not use a subject that the worker needs.
+    #[error("the server does not let this connection use {subject}")]
+    PermissionDenied {
+        /// What was published or subscribed to.
+        subject: String,
+    },
     /// The connection is closed.
     #[error("cannot subscribe to {subject}: {reason}")]
     Subscribe {
@@ -316,4 +331,12 @@ pub enum ReceiveError {
         /// What failed.
         reason: String,
     },
+}
+
+impl From<Denied> for ReceiveError {
+    fn from(denied: Denied) -> Self {
+        Self::PermissionDenied {
+            subject: denied.subject,
+        }
+    }
 }

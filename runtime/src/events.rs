@@ -15,6 +15,7 @@ use crate::{
     error::{PublishError, ReceiveError},
     message::{Event, Format, McpError, Name, Namespace, code},
     payload::{self, PayloadError},
+    provenance,
     receive::{Consumption, Delivered, DeliveryInfo, Lease, Worker},
     store::{self, Outgoing, StoreError},
     telemetry::{Arrival, Ending, Processing, Publishing},
@@ -84,17 +85,11 @@ async fn publish_in(
         body,
     };
     publishing.sends(&outgoing);
-    let mut denials = client.denials().listen();
-    let stored = tokio::select! {
-        stored = store::store(client.nats(), &outgoing, deadline) => stored,
-        () = denials.refused(&outgoing.subject) => {
-            publishing.refused();
-            return Err(PublishError::PermissionDenied { subject: outgoing.subject.clone() });
-        }
-    };
+    let stored = store::store(client, &outgoing, deadline).await;
     publishing.stored(&stored);
     stored.map(drop).map_err(|error| match error {
         StoreError::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
+        StoreError::Denied { subject } => PublishError::PermissionDenied { subject },
         other => PublishError::Transport {
             reason: other.to_string(),
         },
@@ -268,6 +263,10 @@ impl Receiving {
     }
 
     async fn read(&self, message: &Message) -> Result<Event, McpError> {
+        if let Some(reason) = provenance::borrowed(message, "-") {
+            return Err(McpError::permanent(code::INVALID_MESSAGE)
+                .message(format!("nobody shows the right to publish this: {reason}")));
+        }
         let claimed =
             payload::check_out(&self.client, message.headers.as_ref(), &message.payload).await;
         let claimed = claimed.map_err(|error| error.to_mcp_error())?;

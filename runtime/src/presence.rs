@@ -214,7 +214,7 @@ impl Presence {
             body: Default::default(),
         };
         let deadline = Instant::now() + Duration::from_secs(2);
-        if let Err(error) = store::store(self.lifeline.nats(), &purge, deadline).await {
+        if let Err(error) = store::store(&*self.lifeline, &purge, deadline).await {
             tracing::warn!(%error, "the presence record could not be removed, it will expire");
         }
     }

@@ -9,6 +9,7 @@ mod consume;
 mod control;
 mod delivery;
 mod execute;
+mod expect;
 mod inbound;
 mod intake;
 mod lease;
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     client::Client,
     error::ReceiveError,
-    message::{McpError, Name, Raw, Token},
+    message::{McpError, Name, Namespace, Priority, Raw, Token},
     outcome::Outcomes,
     presence::{self, ActionInfo, Presence},
     telemetry::{self, Health, Pulse},
@@ -54,6 +55,7 @@ pub(crate) use load::LoadMeter;
 use again::HeldBack;
 use bulkhead::Bulkheads;
 use cancellations::Cancellations;
+use expect::expect_consumers;
 use pack::SettledPacks;
 
 /// What an agent does with its commands.
@@ -177,6 +179,7 @@ impl Worker {
             )
             .await?;
         }
+        let mut refusals = client.denials().listen();
         let load = Arc::new(LoadMeter::new(config.capacity.max(1)));
         let lifeline = client.lifeline().await;
         let lifeline = lifeline.map_err(|reason| ReceiveError::Presence { reason })?;
@@ -240,6 +243,13 @@ impl Worker {
             stop.clone(),
         );
         tokio::spawn(watching);
+        let lanes = Priority::ALL.map(|lane| Namespace::lane_consumer(&shared.agent, lane));
+        let commands = shared.client.namespace().commands_stream();
+        expect_consumers(&shared.client, &commands, &lanes).await?;
+        // Their answers came after what the server had to say about the subscriptions.
+        if let Some(denied) = refusals.refused_subscription() {
+            return Err(denied.into());
+        }
         presence.ready();
         unless_started.disarm();
         Ok(Self {

@@ -9,7 +9,7 @@ use async_nats::{Message, StatusCode};
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::message::{Format, Namespace, Progress, Reply, ReplyKind, Token};
+use crate::message::{Format, Progress, Reply, ReplyKind};
 
 /// Progress frames held for a caller that is slow to look; older ones are worth less than memory.
 const PROGRESS_BACKLOG: usize = 64;
@@ -51,13 +51,10 @@ impl Drop for Expected {
 impl Replies {
     pub(crate) async fn subscribe(
         nats: &async_nats::Client,
-        namespace: &Namespace,
-        requester: &Token,
+        subject: String,
     ) -> Result<Self, async_nats::SubscribeError> {
         let replies = Self::default();
-        let mut frames = nats
-            .subscribe(namespace.reply(requester.as_str(), "*"))
-            .await?;
+        let mut frames = nats.subscribe(subject).await?;
         let table = Arc::downgrade(&replies.waiting);
         tokio::spawn(async move {
             while let Some(message) = frames.next().await {

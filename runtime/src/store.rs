@@ -7,6 +7,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::denials::{Denials, Denied};
+
 /// How long one acknowledgement is waited for. A publish in flight when the connection drops is never
 /// answered, so this is also how long a reconnection costs it.
 const ACK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,6 +56,12 @@ pub enum StoreError {
         /// The server's words.
         description: String,
     },
+    /// This connection may not use the subject.
+    #[error("the server does not let this connection use {subject}")]
+    Denied {
+        /// What was published to.
+        subject: String,
+    },
     /// No acknowledgement came in time; the message may be stored.
     #[error("{reason}")]
     Unavailable {
@@ -83,11 +91,45 @@ struct Refusal {
     description: String,
 }
 
-/// Publishes until the message is stored or the deadline has passed.
+impl From<Denied> for StoreError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied {
+            subject: denied.subject,
+        }
+    }
+}
+
+/// A connection that publishes, and hears what the server refuses it.
+pub(crate) trait Publisher {
+    fn nats(&self) -> &async_nats::Client;
+    fn denials(&self) -> &Denials;
+}
+
+impl<P: Publisher> Publisher for &P {
+    fn nats(&self) -> &async_nats::Client {
+        (*self).nats()
+    }
+
+    fn denials(&self) -> &Denials {
+        (*self).denials()
+    }
+}
+
+/// Publishes until the message is stored, refused, or the deadline has passed.
 ///
 /// Publishing again is safe because every message carries a `Nats-Msg-Id`: what was stored the first
 /// time is recognised. Callers keep deadlines well inside the streams' deduplication window.
 pub(crate) async fn store(
+    publisher: &impl Publisher,
+    message: &Outgoing,
+    deadline: Instant,
+) -> Result<Stored, StoreError> {
+    let storing = store_by(publisher.nats(), message, deadline);
+    let denials = publisher.denials();
+    denials.unless_refused(&message.subject, storing).await?
+}
+
+async fn store_by(
     nats: &async_nats::Client,
     message: &Outgoing,
     deadline: Instant,

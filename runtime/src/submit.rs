@@ -164,8 +164,6 @@ impl SubmitCommand {
         let spools = client
             .durability()
             .spools(MessageKind::Command, command.priority);
-        let mut denials = client.denials().listen();
-        let subject = outgoing.subject.clone();
         let storing = async {
             let (publishing, outgoing) = (publishing, outgoing);
             match client.outbox().filter(|_| spools) {
@@ -189,12 +187,7 @@ impl SubmitCommand {
                 }
             }
         };
-        tokio::select! {
-            stored = storing => stored?,
-            () = denials.refused(&subject) => {
-                return Err(SendError::PermissionDenied { subject });
-            }
-        }
+        storing.await?;
         Ok(Submitted::of(*command, client, None))
     }
 }
@@ -210,7 +203,7 @@ async fn store_or_spool(
     deadline: Instant,
 ) -> Result<(), SendError> {
     if client.is_connected() {
-        match store::store(client.nats(), outgoing, deadline).await {
+        match store::store(client, outgoing, deadline).await {
             Err(StoreError::Unavailable { reason }) => {
                 tracing::debug!(reason, "spooling a command")
             }

@@ -22,6 +22,7 @@ use async_nats::jetstream::Context;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 pub use compare::Difference;
+pub(crate) use consumer::expect_consumers;
 pub use consumer::{EventConsumer, Start, ensure_agent, ensure_event_consumer, ensure_workflow};
 pub use error::TopologyError;
 pub use spec::TOPOLOGY_VERSION;

@@ -22,7 +22,7 @@ use crate::{
     error::PublishError,
     events,
     message::{Answerer, Event, Format, McpError, Name, Raw, Reply, code},
-    payload,
+    payload, provenance,
     store::{self, Outgoing},
     trace::TraceContext,
 };
@@ -62,15 +62,15 @@ pub async fn publish(
         headers,
         body,
     };
-    let mut denials = client.denials().listen();
-    let stored = tokio::select! {
-        stored = store::store(client.nats(), &outgoing, Instant::now() + within) => stored?,
-        () = denials.refused(&outgoing.subject) => {
-            let description = format!("no right to publish to {}", outgoing.subject);
-            return Err(StoreError::Refused { code: 403, description });
-        }
-    };
+    let stored = store::store(client, &outgoing, Instant::now() + within).await?;
     Ok(stored.duplicate)
+}
+
+/// Why a message does not come from somebody who may publish on its subject; `schedules` is the prefix of the only schedules
+/// whose target the subject may be.
+#[must_use]
+pub fn borrowed(message: &Message, schedules: &str) -> Option<&'static str> {
+    provenance::borrowed(message, schedules)
 }
 
 /// Publishes an event under a message id that whoever publishes the same event uses too.

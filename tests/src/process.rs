@@ -52,9 +52,23 @@ pub async fn run(url: &str, arguments: &[&str]) -> Finished {
 /// # Panics
 /// When it does not end in time.
 pub async fn run_in(folder: &Path, url: &str, arguments: &[&str]) -> Finished {
+    run_with(folder, url, arguments, &[]).await
+}
+
+/// As [`run_in`], with more in its environment.
+///
+/// # Panics
+/// When it does not end in time.
+pub async fn run_with(
+    folder: &Path,
+    url: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Finished {
     let mut command = command(url, arguments).await;
     command
         .current_dir(folder)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let began = Instant::now();

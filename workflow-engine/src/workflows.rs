@@ -9,7 +9,7 @@ mod list;
 mod peek;
 
 use mcp_runtime::{
-    Client, Name, Token, topology,
+    Client, McpError, Name, Token, code, topology,
     transport::{StoreError, server_now_ms},
 };
 use serde::Serialize;
@@ -318,8 +318,18 @@ fn name(text: &str) -> Result<Name, WorkflowError> {
 
 impl From<StoreError> for WorkflowError {
     fn from(error: StoreError) -> Self {
-        Self::Transport {
-            reason: error.to_string(),
+        match error {
+            StoreError::Denied { subject } => {
+                let message = format!("the server does not let this connection use {subject}");
+                Self::refused(
+                    McpError::permanent(code::PERMISSION_DENIED)
+                        .message(message)
+                        .detail("subject", subject),
+                )
+            }
+            error => Self::Transport {
+                reason: error.to_string(),
+            },
         }
     }
 }

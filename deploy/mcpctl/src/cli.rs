@@ -51,7 +51,7 @@ pub(crate) struct Global {
     )]
     pub(crate) namespace: String,
 
-    /// A NATS credentials file
+    /// A NATS credentials file; a folder that `mcpctl auth` has made is named by MCP_AUTH
     #[arg(long, global = true, env = "MCP_NATS_CREDS", value_name = "FILE")]
     pub(crate) creds: Option<PathBuf>,
 
@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Backup(commands::backup::BackupArgs),
     /// Brings a namespace back from a backup
     Restore(commands::restore::RestoreArgs),
+    /// Makes keys, certificates and the exact rights of each agent
+    Auth(commands::auth::AuthArgs),
     /// Makes a short video with a team of agents, on a server of its own
     Demo(commands::demo::DemoArgs),
     /// Writes a new project with one agent, ready to run
@@ -117,6 +119,15 @@ impl Global {
             config = config.credentials(path);
         }
         Ok(config)
+    }
+
+    /// Whether options or the environment say as whom to connect.
+    pub(crate) fn has_identity(&self) -> bool {
+        let variables = ["MCP_AUTH", "MCP_NATS_NKEY"];
+        self.creds.is_some()
+            || variables
+                .iter()
+                .any(|name| std::env::var_os(name).is_some())
     }
 
     /// The server's address, without credentials that may stand in it.

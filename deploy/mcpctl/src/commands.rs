@@ -1,6 +1,7 @@
 //! One module per command: its arguments and what it does.
 
 pub(crate) mod agents;
+pub(crate) mod auth;
 pub(crate) mod backup;
 pub(crate) mod breakers;
 pub(crate) mod cancel;

@@ -81,6 +81,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Breakers(args) => Box::pin(commands::breakers::run(args, global)).await,
         Command::Backup(args) => Box::pin(commands::backup::run(args, global)).await,
         Command::Restore(args) => Box::pin(commands::restore::run(args, global)).await,
+        Command::Auth(args) => Box::pin(commands::auth::run(args, global)).await,
         Command::Demo(args) => Box::pin(commands::demo::run(args, global)).await,
         Command::New(args) => commands::new::run(&args, global),
     }

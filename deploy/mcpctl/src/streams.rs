@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use async_nats::jetstream::{
-    Context, ErrorCode,
+    Context, ErrorCode, consumer,
     response::Response,
     stream::{Config, Info, RetentionPolicy, StorageType, Stream},
 };
@@ -69,6 +69,20 @@ pub(crate) async fn infos(
         .buffered(CONCURRENCY)
         .try_collect()
         .await
+}
+
+/// The consumers of a stream, by name.
+pub(crate) async fn consumers(
+    client: &Client,
+    stream: &str,
+) -> Result<Vec<consumer::Info>, Failure> {
+    let stream = existing(client.jetstream(), stream).await?;
+    let mut found: Vec<consumer::Info> =
+        stream.consumers().try_collect().await.map_err(|error| {
+            Failure::unreachable(format!("the consumers cannot be listed: {}", chain(&error)))
+        })?;
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }
 
 /// How many workflow shards the namespace has, 1 when nothing says so.

@@ -98,5 +98,5 @@ async fn remove(client: &Client, key: &str, revision: u64) -> Result<store::Stor
         headers,
         body: Default::default(),
     };
-    store::store(client.nats(), &marker, Instant::now() + STORE_TIMEOUT).await
+    store::store(client, &marker, Instant::now() + STORE_TIMEOUT).await
 }

@@ -143,12 +143,7 @@ impl DeadLetters {
                 opened.body.clone()
             },
         };
-        let stored = store::store(
-            self.client.nats(),
-            &outgoing,
-            Instant::now() + STORE_TIMEOUT,
-        )
-        .await;
+        let stored = store::store(&self.client, &outgoing, Instant::now() + STORE_TIMEOUT).await;
         let stored = stored.map_err(|error| failed("redrive", error))?;
         match self.delete(sequence).await {
             // Gone: another redrive of the same letter was faster, and its publish was the same message.

@@ -89,18 +89,25 @@ impl Bucket {
     /// Reads what lies under a key. On a cluster it may be old: decide by compare-and-set only.
     pub(crate) async fn read(&self, key: &str) -> Result<Found, OutcomeError> {
         let deadline = Instant::now() + TIMEOUT;
+        let subject = format!("{}{key}", self.direct_get);
         loop {
             let request = self
                 .client
                 .nats()
-                .request(format!("{}{key}", self.direct_get), Default::default());
-            let failure = match request.await {
-                Ok(message) => return self.found(&message).await,
-                Err(error) if error.kind() == RequestErrorKind::NoResponders => {
-                    "no answer".to_owned()
-                }
-                Err(error) => error.to_string(),
-            };
+                .request(subject.clone(), Default::default());
+            let asked = self
+                .client
+                .denials()
+                .unless_refused(&subject, request)
+                .await;
+            let failure =
+                match asked.map_err(|denied| OutcomeError::Unavailable(denied.to_string()))? {
+                    Ok(message) => return self.found(&message).await,
+                    Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                        "no answer".to_owned()
+                    }
+                    Err(error) => error.to_string(),
+                };
             if Instant::now() >= deadline {
                 return Err(OutcomeError::Unavailable(failure));
             }
@@ -236,7 +243,7 @@ impl Bucket {
         key: &str,
         record: &OutcomeRecord,
     ) -> Result<u64, OutcomeError> {
-        match store::store(self.client.nats(), outgoing, Instant::now() + TIMEOUT).await {
+        match store::store(&self.client, outgoing, Instant::now() + TIMEOUT).await {
             Ok(stored) => Ok(stored.sequence),
             // A write whose acknowledgement was lost is sent again, and then conflicts with itself.
             Err(StoreError::Refused { code, .. }) if CONFLICTS.contains(&code) => {

@@ -99,12 +99,7 @@ impl JetStreamPersistence {
                 reason: "the header Nats-Msg-Id is missing".to_owned(),
             });
         }
-        let stored = store::store(
-            self.client.nats(),
-            &outgoing,
-            Instant::now() + STORE_TIMEOUT,
-        )
-        .await;
+        let stored = store::store(&self.client, &outgoing, Instant::now() + STORE_TIMEOUT).await;
         let stored = stored.map_err(|error| match error {
             StoreError::TooLarge { size, limit } => PersistenceError::TooLarge { size, limit },
             other => server("store", other),

@@ -145,7 +145,7 @@ impl Heart {
             headers,
             body: body.into(),
         };
-        store::store(self.lifeline.nats(), &outgoing, Instant::now() + within).await
+        store::store(&*self.lifeline, &outgoing, Instant::now() + within).await
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     denials::Denials,
     error::ConnectError,
     message::Name,
+    store::Publisher,
     telemetry::Pulse,
     topology::{self, TopologyConfig, TopologyError},
 };
@@ -56,6 +57,7 @@ pub(crate) struct Lifeline {
 struct Opened {
     nats: async_nats::Client,
     jetstream: jetstream::Context,
+    denials: Denials,
     connected: watch::Receiver<u64>,
     thread: Handle,
 }
@@ -153,6 +155,16 @@ impl Lifeline {
     }
 }
 
+impl Publisher for Lifeline {
+    fn nats(&self) -> &async_nats::Client {
+        &self.opened.nats
+    }
+
+    fn denials(&self) -> &Denials {
+        &self.opened.denials
+    }
+}
+
 /// The thread: connects, and serves the connection and the tasks until told to stop.
 fn live(
     config: &Config,
@@ -181,8 +193,9 @@ async fn open(config: &Config, name: &Name) -> Result<Opened, ConnectError> {
     let give_up = Instant::now() + OPEN_WITHIN;
     let (connected_tx, connected) = watch::channel(0);
     let connected_tx = Arc::new(connected_tx);
+    let denials = Denials::default();
     let nats = loop {
-        let opening = client::open(config, name, Arc::clone(&connected_tx), Denials::default());
+        let opening = client::open(config, name, Arc::clone(&connected_tx), denials.clone());
         match opening.await {
             Ok(nats) => break nats,
             Err(error) if error.is_temporary() && Instant::now() < give_up => {
@@ -195,6 +208,7 @@ async fn open(config: &Config, name: &Name) -> Result<Opened, ConnectError> {
     Ok(Opened {
         nats,
         jetstream,
+        denials,
         connected,
         thread: Handle::current(),
     })

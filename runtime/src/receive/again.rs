@@ -72,12 +72,7 @@ impl Shared {
     /// Stores the command anew, with a schedule, and then lets go of the delivered one.
     pub(super) async fn send_later(&self, inbound: Inbound, command: &Command, again: Again) {
         let outgoing = self.schedule(&inbound, command, &again);
-        let stored = store::store(
-            self.client.nats(),
-            &outgoing,
-            Instant::now() + STORE_TIMEOUT,
-        )
-        .await;
+        let stored = store::store(&self.client, &outgoing, Instant::now() + STORE_TIMEOUT).await;
         inbound.processing.persisted("schedule", stored.is_ok());
         match stored {
             Ok(_) => {
@@ -85,9 +80,11 @@ impl Shared {
                     lease.acknowledge().await;
                 }
             }
-            Err(StoreError::TooLarge { .. }) | Err(StoreError::Refused { .. })
-                if inbound.lease.is_some() =>
-            {
+            Err(
+                StoreError::TooLarge { .. }
+                | StoreError::Refused { .. }
+                | StoreError::Denied { .. },
+            ) if inbound.lease.is_some() => {
                 tracing::warn!(
                     "the server does not take a delayed command, giving the original back instead"
                 );

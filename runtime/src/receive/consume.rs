@@ -16,6 +16,7 @@ use crate::{client::Client, error::ReceiveError};
 use super::{
     Worker,
     delivery::DeliveryInfo,
+    expect::expect_consumers,
     lease::{Lease, Leases},
     puller::Puller,
 };
@@ -65,6 +66,7 @@ impl Consumption {
         Fut: Future<Output = ()> + Send + 'static,
     {
         let client: Client = worker.client().clone();
+        expect_consumers(&client, stream, &[consumer.to_owned()]).await?;
         let puller = Puller::new(client.clone(), stream, consumer).await?;
         let stop = CancellationToken::new();
         let (idle_tx, idle) = watch::channel(false);

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use async_nats::Message;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
-use crate::{client::Client, error::SendError, message::Format};
+use crate::{client::Client, error::SendError, message::Format, provenance};
 
 /// A control message, read.
 pub(super) enum Control {
@@ -44,6 +47,11 @@ struct Cancel {
 struct Drain {
     #[serde(default)]
     instance: Option<String>,
+    /// What answers of JetStream have and no order has: anybody can have them sent here, as a reply.
+    #[serde(default, rename = "type")]
+    answer: Option<IgnoredAny>,
+    #[serde(default)]
+    stream: Option<IgnoredAny>,
 }
 
 impl Breaker {
@@ -60,6 +68,10 @@ impl Breaker {
 
 /// `None` for a verb that is not known, or a body that cannot be read.
 pub(super) fn read(message: &Message) -> Option<Control> {
+    // No schedule is for a control subject.
+    if provenance::borrowed(message, "-").is_some() {
+        return None;
+    }
     Some(match message.subject.rsplit('.').next()? {
         "cancel" => {
             let body: Cancel = decode(message)?;
@@ -72,6 +84,9 @@ pub(super) fn read(message: &Message) -> Option<Control> {
                 true => Drain::default(),
                 false => decode(message)?,
             };
+            if body.answer.is_some() || body.stream.is_some() {
+                return None;
+            }
             Control::Drain {
                 instance: body.instance,
             }

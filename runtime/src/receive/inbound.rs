@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::{
     message::{Answerer, Command, CommandSubject, Format, McpError, Priority, Raw, code, pack},
     payload::{self, PayloadError},
+    provenance,
     telemetry::{Arrival, Processing},
     trace::TraceContext,
 };
@@ -97,6 +98,12 @@ impl Inbound {
 
     /// Reads the command.
     pub(super) fn decode(&mut self, shared: &Shared) -> Result<Command, Box<Undecodable>> {
+        let own_schedules = format!("{}.delay.{}.", shared.client.namespace(), shared.agent);
+        if let Some(reason) = provenance::borrowed(&self.message, &own_schedules) {
+            let error = McpError::permanent(code::INVALID_MESSAGE)
+                .message(format!("nobody shows the right to send this: {reason}"));
+            return Err(self.undecodable(shared, error));
+        }
         let command = match self.command.take() {
             Some(command) => Ok(*command),
             None => Format::of_message(&self.message)

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     dead_letter::without_server_headers,
     message::{Command, DecodeError, Format, Priority, pack},
+    provenance,
     store::{self, Outgoing},
 };
 
@@ -76,10 +77,11 @@ impl Default for SettledPacks {
     }
 }
 
-/// Whether a message is a pack.
+/// Whether a message is a pack. What the server has published on somebody's behalf is none: no pack is ever delayed.
 pub(super) fn is_pack(message: &Message) -> bool {
     let headers = message.headers.as_ref();
-    headers.is_some_and(|headers| headers.get(pack::PACK).is_some())
+    let is_own = provenance::borrowed(message, "-").is_none();
+    is_own && headers.is_some_and(|headers| headers.get(pack::PACK).is_some())
 }
 
 impl Shared {
@@ -163,7 +165,7 @@ impl Shared {
         join_all(members.into_iter().map(|(member, command)| async move {
             let outgoing = self.on_its_own(&member, &command);
             let deadline = Instant::now() + STORE_TIMEOUT;
-            match store::store(self.client.nats(), &outgoing, deadline).await {
+            match store::store(&self.client, &outgoing, deadline).await {
                 Ok(_) => member.lease.acknowledge().await,
                 Err(error) => {
                     tracing::warn!(%error, "a member of a pack could not be passed on, the pack comes back");

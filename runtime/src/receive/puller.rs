@@ -8,7 +8,7 @@ use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::{client::Client, error::ReceiveError};
+use crate::{client::Client, denials::Listening, error::ReceiveError};
 
 use super::delivery::DeliveryInfo;
 
@@ -29,6 +29,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long the server is left alone after it withdrew a pull.
 const WITHDRAWN_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long the server is left alone after it refused a pull: rights do not change from one moment to the next.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 
 /// What is left of one pull.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +58,7 @@ pub(crate) struct Puller {
     /// After a pull was withdrawn: the server has too many of them, and must not be asked at once.
     quiet_until: Instant,
     draining: bool,
+    refusals: Listening,
 }
 
 impl Puller {
@@ -73,6 +77,7 @@ impl Puller {
                 reason: error.to_string(),
             })?;
         let now = Instant::now();
+        let refusals = client.denials().listen();
         Ok(Self {
             client,
             consumer: consumer.to_owned(),
@@ -86,6 +91,7 @@ impl Puller {
             heard_at: now,
             quiet_until: now,
             draining: false,
+            refusals,
         })
     }
 
@@ -167,6 +173,15 @@ impl Puller {
         };
         let frame = tokio::select! {
             frame = self.frames.next() => frame,
+            () = self.refusals.refused(&self.request_subject) => {
+                tracing::error!(
+                    subject = self.request_subject,
+                    "the server does not let this connection pull, nothing is received"
+                );
+                self.reset();
+                self.quiet_until = Instant::now() + REFUSED_PAUSE;
+                return None;
+            }
             () = sleep_until(silent_at) => {
                 if self.outstanding > 0 {
                     tracing::debug!(

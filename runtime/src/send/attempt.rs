@@ -99,8 +99,6 @@ impl Attempt<'_> {
         let publishing = Publishing::command(self.client, &subject, command, true);
         let outgoing = self.outgoing(subject, &publishing).await?;
         let publish_by = self.deadline.min(Instant::now() + LONGEST_PUBLISH);
-        let subject = outgoing.subject.clone();
-        let mut denials = self.client.denials().listen();
         let storing = batch::store(
             self.client,
             self.target,
@@ -124,10 +122,6 @@ impl Attempt<'_> {
                 outcome = &mut storing, if publishing.is_some() => {
                     publishing.take().into_iter().for_each(|publishing| publishing.stored(&outcome));
                     outcome.map_err(store_error)?;
-                }
-                () = denials.refused(&subject), if publishing.is_some() => {
-                    publishing.take().into_iter().for_each(Publishing::refused);
-                    return Err(SendError::PermissionDenied { subject });
                 }
                 () = sleep_until(self.deadline) => return Err(self.timed_out(publishing.is_none())),
             }
@@ -281,6 +275,7 @@ fn payload_error(error: PayloadError) -> SendError {
 pub(crate) fn store_error(error: StoreError) -> SendError {
     match error {
         StoreError::TooLarge { size, limit } => SendError::TooLarge { size, limit },
+        StoreError::Denied { subject } => SendError::PermissionDenied { subject },
         other => SendError::Transport {
             reason: other.to_string(),
         },

@@ -82,7 +82,7 @@ pub(super) fn outcome_of(stored: &Result<Stored, StoreError>) -> &'static str {
         }) => "duplicate",
         Ok(_) => "stored",
         Err(StoreError::TooLarge { .. }) => "too_large",
-        Err(StoreError::Refused { .. }) => "refused",
+        Err(StoreError::Refused { .. } | StoreError::Denied { .. }) => "refused",
         Err(StoreError::Unavailable { .. }) => "unavailable",
     }
 }

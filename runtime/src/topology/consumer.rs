@@ -117,6 +117,30 @@ pub async fn ensure_workflow(
         .await
 }
 
+/// Looks whether consumers are there that somebody else has to have made. A server that does not answer is no error here:
+/// whoever pulls will find out.
+///
+/// # Errors
+/// [`TopologyError::Missing`] for the first that is not there.
+pub(crate) async fn expect_consumers(
+    context: &Context,
+    stream: &str,
+    names: &[String],
+) -> Result<(), TopologyError> {
+    for name in names {
+        let object = || format!("consumer `{name}` of stream `{stream}`");
+        let subject = format!("CONSUMER.INFO.{stream}.{name}");
+        match ask::<consumer::Info>(context, subject, &json!({}), object).await {
+            Ok(Err(error)) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
+                return Err(TopologyError::Missing { object: object() });
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "a consumer could not be looked for"),
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn durable(
     name: String,
     mut filters: Vec<String>,

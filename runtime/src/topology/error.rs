@@ -25,6 +25,13 @@ pub enum TopologyError {
     )]
     NoJetStream,
 
+    /// Something is not there that this identity may not make.
+    #[error("{object} is not there; an administrator makes it with `mcpctl auth apply`")]
+    Missing {
+        /// What it is, with its name.
+        object: String,
+    },
+
     /// Something exists with other settings.
     #[error("{object}: {}; {remedy}", list(differences))]
     Differs {

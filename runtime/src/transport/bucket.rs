@@ -76,7 +76,8 @@ impl Bucket {
         let subject = format!("{}{key}", self.direct_get);
         loop {
             let request = self.client.nats().request(subject.clone(), Bytes::new());
-            let failure = match request.await {
+            let denials = self.client.denials();
+            let failure = match denials.unless_refused(&subject, request).await? {
                 Ok(message) => return entry(&message),
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => {
                     "no answer".to_owned()
@@ -97,8 +98,11 @@ impl Bucket {
     pub async fn read_from_leader(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         let request = json!({ "last_by_subj": format!("{}{key}", self.prefix) });
         let subject = format!("STREAM.MSG.GET.{}", self.stream);
-        let answer: Result<Response<StoredAnswer>, _> =
-            self.client.jetstream().request(subject, &request).await;
+        let asking = self.client.jetstream().request(subject.clone(), &request);
+        let denials = self.client.denials();
+        let subject = format!("$JS.API.{subject}");
+        let asking = denials.unless_refused(&subject, asking);
+        let answer: Result<Response<StoredAnswer>, _> = asking.await?;
         match answer {
             Ok(Response::Ok(stored)) => Ok(Some(stored.entry()?)),
             Ok(Response::Err { error }) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
@@ -160,7 +164,7 @@ impl Bucket {
             body,
         };
         let deadline = Instant::now() + TIMEOUT;
-        let stored = store::store(self.client.nats(), &outgoing, deadline).await?;
+        let stored = store::store(&self.client, &outgoing, deadline).await?;
         Ok(stored.sequence)
     }
 }

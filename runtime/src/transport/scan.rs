@@ -77,16 +77,21 @@ async fn batch(
     let inbox = client.nats().new_inbox();
     let frames = client.nats().subscribe(inbox.clone()).await;
     let mut frames = frames.map_err(|error| unavailable(error.to_string()))?;
-    let subject = format!("$JS.API.DIRECT.GET.KV_{bucket}");
+    let asked = format!("$JS.API.DIRECT.GET.KV_{bucket}");
     let asking = client
         .nats()
-        .publish_with_reply(subject, inbox, request.into());
+        .publish_with_reply(asked.clone(), inbox, request.into());
+    // The refusal may come before the first look.
+    let mut refusals = client.denials().listen();
     asking
         .await
         .map_err(|error| unavailable(error.to_string()))?;
     let mut last = None;
     loop {
-        let frame = timeout(PATIENCE, frames.next()).await;
+        let frame = tokio::select! {
+            frame = timeout(PATIENCE, frames.next()) => frame,
+            () = refusals.refused(&asked) => return Err(StoreError::Denied { subject: asked }),
+        };
         let Ok(Some(frame)) = frame else {
             return Err(unavailable(
                 "a batch of entries was not sent in time".to_owned(),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use mcp_runtime::{
     Format, McpError, Name, TraceContext, code, telemetry,
-    transport::{Delivered, Lease, StoreError, WriteError},
+    transport::{self, Delivered, Lease, StoreError, WriteError},
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
@@ -59,6 +59,18 @@ pub(super) async fn handle(home: &Arc<Home>, family: &Arc<Family>, delivered: De
 
 fn decode(delivered: &Delivered) -> Result<Task, McpError> {
     let message = &delivered.message;
+    // The definition's own timers come from schedules, and nobody else's.
+    let mut tokens = message.subject.split('.');
+    let (namespace, definition) = (tokens.next(), tokens.nth(1));
+    let timers = format!(
+        "{}.timer.{}.",
+        namespace.unwrap_or_default(),
+        definition.unwrap_or_default()
+    );
+    if let Some(reason) = transport::borrowed(message, &timers) {
+        return Err(McpError::permanent(code::INVALID_MESSAGE)
+            .message(format!("nobody shows the right to send this: {reason}")));
+    }
     let format = Format::of_message(message).map_err(|error| {
         McpError::permanent(code::INVALID_MESSAGE)
             .message(error.to_string())

@@ -259,11 +259,11 @@ impl Doing {
 
 /// Whether the server will never do it. A full disk or account is no such refusal: it may have room again.
 fn is_final(error: &StoreError) -> bool {
-    /// Of our own making, without the right, or a schedule that is none.
-    const FINAL: [u64; 4] = [0, 403, 10189, 10190];
+    /// Of our own making, or a schedule that is none.
+    const FINAL: [u64; 3] = [0, 10189, 10190];
     match error {
         StoreError::Refused { code, .. } => FINAL.contains(code),
-        StoreError::TooLarge { .. } => true,
+        StoreError::TooLarge { .. } | StoreError::Denied { .. } => true,
         _ => false,
     }
 }

@@ -5,11 +5,14 @@
 mod agents;
 mod dead_letters;
 mod finding;
+mod orphans;
+mod rights;
 mod server;
+mod servers;
 mod topology;
 mod workflows;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use mcp_agent_sdk::runtime::Setup;
@@ -23,11 +26,14 @@ use crate::{
 };
 use finding::{Finding, Level};
 
-/// Checks server, streams, consumers, dead letters, workflows and clocks.
+/// Checks server, rights, streams, consumers, dead letters, workflows and clocks.
 ///
 /// Each line is ok, warn or fail, with the remedy. It changes nothing without --repair. The exit code is 0 when nothing failed, else 1.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
+    /// An identity of the system account, such as auth/system: checks each server of a cluster too
+    #[arg(long, env = "MCP_SYSTEM_AUTH", value_name = "FOLDER")]
+    system: Option<PathBuf>,
     /// Gives abandoned workflows a new task or timer, and removes checkpoints of workflows that are gone
     #[arg(long)]
     repair: bool,
@@ -40,7 +46,15 @@ pub(crate) async fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure
     let client = global
         .connect_with(global.config("mcpctl")?.setup(Setup::Assume))
         .await?;
+    let rights = rights::check(&client).await;
+    if !rights.suffice {
+        return conclude(&[rights.finding], global);
+    }
     let mut findings = server::check(&client).await?;
+    findings.push(rights.finding);
+    if let Some(identity) = &args.system {
+        findings.extend(servers::check(global.config("mcpctl")?, identity).await?);
+    }
 
     let shards = streams::shards(&client).await?;
     let names = streams::names(client.namespace(), shards);
@@ -56,6 +70,7 @@ pub(crate) async fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure
         findings.extend(topology::replicas(&client, &infos));
         findings.extend(topology::limits(&infos));
         findings.extend(agents::check(&client).await?);
+        findings.extend(orphans::check(&client, shards).await?);
         findings.push(dead_letters::check(&client).await?);
         let repair = match args.repair {
             true => workflows::Repair::Do,

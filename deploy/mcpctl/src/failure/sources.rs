@@ -12,6 +12,8 @@ use serde_json::json;
 
 use super::{Failure, chain};
 
+const SHOW_RIGHTS: &str = "`mcpctl auth show NAME` says what an identity may do";
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::usage(chain(&error))
@@ -39,8 +41,10 @@ impl From<ConnectError> for Failure {
                 };
                 Self::unreachable(error.to_string()).remedy(remedy)
             }
-            ConnectError::Refused { .. } => {
-                Self::usage(error.to_string()).remedy("give others with --creds or in the URL")
+            ConnectError::Refused { .. } => Self::usage(error.to_string())
+                .remedy("give others with MCP_AUTH, --creds or in the URL"),
+            ConnectError::PermissionDenied { .. } => {
+                Self::usage(error.to_string()).remedy(SHOW_RIGHTS)
             }
             _ if error.is_temporary() => Self::unreachable(chain(&error)),
             _ => Self::usage(chain(&error)),
@@ -155,6 +159,9 @@ impl From<ReceiveError> for Failure {
     fn from(error: ReceiveError) -> Self {
         match error {
             ReceiveError::Topology(error) => error.into(),
+            ReceiveError::PermissionDenied { .. } => {
+                Self::usage(error.to_string()).remedy(SHOW_RIGHTS)
+            }
             _ => Self::unreachable(chain(&error)),
         }
     }

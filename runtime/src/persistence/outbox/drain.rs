@@ -140,13 +140,13 @@ impl Outbox {
 
 async fn send(client: &Client, entry: &Entry) -> Sent {
     let outgoing = entry.envelope.outgoing_aged();
-    match store::store(client.nats(), &outgoing, Instant::now() + PUBLISH_TIMEOUT).await {
+    match store::store(client, &outgoing, Instant::now() + PUBLISH_TIMEOUT).await {
         Ok(_) => Sent::Acknowledged,
         Err(error @ StoreError::TooLarge { .. }) => {
             tracing::error!(%error, "a command in the outbox can never be sent");
             Sent::Never(McpError::permanent(code::PAYLOAD_TOO_LARGE).message(error.to_string()))
         }
-        Err(error @ StoreError::Refused { .. }) => {
+        Err(error @ (StoreError::Refused { .. } | StoreError::Denied { .. })) => {
             tracing::warn!(%error, "the server refuses a command from the outbox, trying again later");
             Sent::Refused
         }

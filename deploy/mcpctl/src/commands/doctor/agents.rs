@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use async_nats::jetstream::consumer;
-use futures_util::TryStreamExt;
 use mcp_agent_sdk::{
     Client, Priority,
     runtime::{InstanceState, topology},
@@ -36,7 +34,7 @@ pub(super) async fn check(client: &Client) -> Result<Vec<Finding>, Failure> {
         agent.instances += 1;
         agent.full += usize::from(record.state == InstanceState::Busy);
     }
-    for info in consumers(client, &namespace.commands_stream()).await? {
+    for info in streams::consumers(client, &namespace.commands_stream()).await? {
         let Some(name) = lane_of(&info.name) else {
             continue;
         };
@@ -112,7 +110,7 @@ async fn lane_settings(
 }
 
 async fn subscriptions(client: &Client) -> Result<Vec<Finding>, Failure> {
-    let found = consumers(client, &client.namespace().events_stream()).await?;
+    let found = streams::consumers(client, &client.namespace().events_stream()).await?;
     let durable = found
         .into_iter()
         .filter(|info| info.config.durable_name.is_some());
@@ -125,16 +123,6 @@ async fn subscriptions(client: &Client) -> Result<Vec<Finding>, Failure> {
             Finding::ok(format!("subscription {}", info.name), text)
         })
         .collect())
-}
-
-async fn consumers(client: &Client, stream: &str) -> Result<Vec<consumer::Info>, Failure> {
-    let stream = streams::existing(client.jetstream(), stream).await?;
-    let mut found: Vec<consumer::Info> =
-        stream.consumers().try_collect().await.map_err(|error| {
-            Failure::unreachable(format!("the consumers cannot be listed: {}", chain(&error)))
-        })?;
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
 }
 
 /// The agent whose lane a consumer is.

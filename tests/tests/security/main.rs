@@ -1,0 +1,8 @@
+//! Who may do what: the rights that `mcpctl auth` writes, on a real server with TLS on both sides.
+
+mod folder;
+mod realm;
+mod secrets;
+mod tenants;
+mod thief;
+mod work;
