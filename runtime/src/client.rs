@@ -633,7 +633,9 @@ pub(crate) async fn open(
         Some((token, None)) => options.token(token),
         None => options,
     };
-    let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
+    // Without what stands before the host: the library logs addresses whole.
+    let servers = config.display_url();
+    let servers: Vec<&str> = servers.split(',').collect();
     options.connect(servers).await.map_err(|source| {
         let url = config.display_url();
         match source.kind() {

@@ -73,6 +73,18 @@ pub fn borrowed(message: &Message, schedules: &str) -> Option<&'static str> {
     provenance::borrowed(message, schedules)
 }
 
+/// Waits for an answer, or for the server to refuse the question, which was published to `subject`.
+///
+/// # Errors
+/// [`StoreError::Denied`] when it is refused.
+pub async fn unless_refused<T>(
+    client: &Client,
+    subject: &str,
+    asking: impl Future<Output = T>,
+) -> Result<T, StoreError> {
+    Ok(client.denials().unless_refused(subject, asking).await?)
+}
+
 /// Publishes an event under a message id that whoever publishes the same event uses too.
 ///
 /// # Errors

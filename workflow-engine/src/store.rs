@@ -6,7 +6,7 @@ use async_nats::jetstream::{ErrorCode, response::Response};
 use bytes::Bytes;
 use mcp_runtime::{
     Client, Format, Name,
-    transport::{Bucket, Entry, StoreError, WriteError},
+    transport::{self, Bucket, Entry, StoreError, WriteError},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -139,11 +139,11 @@ impl Store {
         let subject = format!("{namespace}.wf.{definition}.{shard}.start.{workflow_id}");
         let tasks = &self.of(workflow_id).tasks;
         let request = json!({ "last_by_subj": subject });
-        let answer: Response<Stored> = self
-            .client
-            .jetstream()
-            .request(format!("STREAM.MSG.GET.{tasks}"), &request)
-            .await
+        let question = format!("STREAM.MSG.GET.{tasks}");
+        let subject = format!("$JS.API.{question}");
+        let asking = self.client.jetstream().request(question, &request);
+        let answer: Response<Stored> = transport::unless_refused(&self.client, &subject, asking)
+            .await?
             .map_err(|error| StoreError::Unavailable {
                 reason: error.to_string(),
             })?;

@@ -10,7 +10,7 @@ mod peek;
 
 use mcp_runtime::{
     Client, McpError, Name, Token, code, topology,
-    transport::{StoreError, server_now_ms},
+    transport::{StoreError, server_now_ms, unless_refused},
 };
 use serde::Serialize;
 use tokio::sync::OnceCell;
@@ -238,7 +238,9 @@ impl Workflows {
     async fn store(&self) -> Result<Store, WorkflowError> {
         let namespace = self.client.namespace().as_str();
         let asking = || async {
-            let shards = topology::workflow_shards(self.client.jetstream(), namespace).await;
+            let subject = format!("$JS.API.STREAM.INFO.{namespace}_tasks_0");
+            let asking = topology::workflow_shards(self.client.jetstream(), namespace);
+            let shards = unless_refused(&self.client, &subject, asking).await?;
             shards.map_err(|error| WorkflowError::Transport {
                 reason: error.to_string(),
             })

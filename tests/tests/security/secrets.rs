@@ -37,7 +37,11 @@ fn secrets(realm: &Realm) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_output_has_a_secret() -> TestResult {
-    let realm = Realm::found(&[&["probe"], &["desk", "--client", "--commands", "probe"]]).await;
+    let realm = Realm::found(&[
+        &["probe", "--runs", "probe_pipeline"],
+        &["desk", "--client", "--commands", "probe"],
+    ])
+    .await;
     let sink = OtlpSink::start().await;
     let url = realm.cluster.url();
     let with_password = url.replace("://", &format!("://someone:{PASSWORD}@"));

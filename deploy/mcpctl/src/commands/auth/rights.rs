@@ -155,6 +155,8 @@ impl Drawing<'_> {
         for shard in 0..shards {
             self.reads(&format!("{ns}_workflows_{shard}"), ">");
             self.reads(&format!("{ns}_checkpoints_{shard}"), ">");
+            self.api(format_args!("DIRECT.GET.KV_{ns}_workflows_{shard}"));
+            self.api(format_args!("DIRECT.GET.KV_{ns}_checkpoints_{shard}"));
             self.api(format_args!("STREAM.MSG.GET.{ns}_tasks_{shard}"));
         }
     }
