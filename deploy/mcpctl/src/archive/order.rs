@@ -55,4 +55,15 @@ mod tests {
         assert!(!names.iter().any(|name| name.contains("agents")));
         assert_eq!(of_backup(&namespace, 2, false).len(), 11);
     }
+
+    #[test]
+    fn everything_durable_that_a_namespace_has_is_saved() {
+        let namespace: Namespace = "mcp".parse().unwrap();
+        let mut all = crate::streams::names(&namespace, 3);
+        all.retain(|name| name != "KV_mcp_agents");
+        all.sort();
+        let mut saved = of_backup(&namespace, 3, true);
+        saved.sort();
+        assert_eq!(saved, all);
+    }
 }

@@ -103,7 +103,7 @@ pub(super) fn replicas(client: &Client, infos: &[&Info]) -> Vec<Finding> {
         those(&|info| info.config.num_replicas < SAFE_REPLICAS),
         |subject, text| Finding::warn(subject, text),
         "with fewer than 3 copies in a cluster",
-        "raise it with `nats stream edit NAME --replicas 3`",
+        "raise it with `mcpctl setup --upgrade --replicas 3`",
     );
     if findings.is_empty() {
         findings.push(Finding::ok(
