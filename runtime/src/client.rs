@@ -208,7 +208,7 @@ impl Client {
         const NEVER: Duration = Duration::from_secs(24 * 3600);
         let config = Config::new(NOWHERE).name(name.as_str());
         let (namespace, _) = config.checked_names().expect("the defaults are names");
-        let nats = ConnectOptions::new()
+        let nats = async_nats::ConnectOptions::new()
             .retry_on_initial_connect()
             .reconnect_delay_callback(|_| NEVER)
             .connect(NOWHERE)
@@ -219,7 +219,7 @@ impl Client {
             jetstream: jetstream(&nats),
             nats,
             namespace,
-            requester: Token::random(),
+            requester: Requester::of(&name),
             replies: Replies::default(),
             timeout: config.timeout,
             clock: ServerClock::default(),
