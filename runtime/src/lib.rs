@@ -27,6 +27,7 @@ mod dead_letters;
 mod denials;
 mod error;
 mod events;
+mod failpoint;
 mod identity;
 mod message;
 mod nearest;

@@ -27,6 +27,7 @@ use crate::{
     trace::TraceContext,
 };
 
+pub use crate::failpoint::failpoint;
 pub use crate::{
     message::new_message_id,
     receive::{Consumption, Delivered, DeliveryInfo, Lease},

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     dead_letter::without_server_headers,
+    failpoint::failpoint,
     message::{Command, McpError, RetryPolicy},
     resilience::{Checked, RetryConfig},
     store::{self, Outgoing, StoreError},
@@ -57,6 +58,7 @@ impl Shared {
         if !nak {
             return self.send_later(inbound, command, again).await;
         }
+        failpoint("receive.before_give_back");
         let Some(lease) = inbound.lease else { return };
         self.held_back.0.fetch_add(1, Ordering::Relaxed);
         lease.give_back(again.after).await;
@@ -76,6 +78,7 @@ impl Shared {
         inbound.processing.persisted("schedule", stored.is_ok());
         match stored {
             Ok(_) => {
+                failpoint("receive.scheduled");
                 if let Some(lease) = inbound.lease {
                     lease.acknowledge().await;
                 }

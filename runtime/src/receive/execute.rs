@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Client,
+    failpoint::failpoint,
     message::{Answerer, Command, Format, McpError, Name, Progress, Raw, Reply, Token, code},
     outcome::OutcomeKey,
     presence,
@@ -98,6 +99,7 @@ impl Invocation {
 impl Shared {
     /// Takes a message through to its end.
     pub(super) async fn process(self: &Arc<Self>, mut inbound: Inbound, mut slot: Slot) {
+        failpoint("receive.taken");
         let fetched = inbound.fetch(self).await;
         let decoded = match fetched {
             Ok(()) => inbound.decode(self),
@@ -128,6 +130,7 @@ impl Shared {
             inbound.processing.ends(Ending::Retry);
             return self.send_later(inbound, &command, again).await;
         }
+        failpoint("receive.decoded");
         let verdict = self.judge(&inbound, &command, &mut slot).await;
         self.settle(inbound, &command, verdict).await;
     }
@@ -296,7 +299,12 @@ impl Shared {
         }
         let overtaken = fence.map(|fence| fence.overtaken).unwrap_or_default();
         // `call` itself runs the author's code too: its panic is caught like that of the future.
-        let handler = async { self.handler.call(invocation).await };
+        let handler = async {
+            failpoint("receive.run");
+            let ended = self.handler.call(invocation).await;
+            failpoint("receive.ran");
+            ended
+        };
         let handler = AssertUnwindSafe(handler).catch_unwind();
         tokio::pin!(handler);
         let stopped = tokio::select! {

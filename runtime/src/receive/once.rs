@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    failpoint::failpoint,
     message::{Command, McpError, Recovery, Reply, code, new_message_id},
     outcome::{
         Boarding, Found, OutcomeError, OutcomeKey, OutcomeRecord, OutcomeState, Reservation,
@@ -135,6 +136,7 @@ impl Shared {
             Ok(reservation) => reservation,
             Err(verdict) => return *verdict,
         };
+        failpoint("outcome.reserved");
         let admission = admission
             .and_then(|remaining| still_worth_it(remaining, began.elapsed()))
             .and_then(|remaining| survivable(inbound, &reservation.record).map(|()| remaining));
@@ -310,7 +312,7 @@ impl Shared {
             .is_some()
         {
             match self.outcomes.bucket().renew(reservation).await {
-                Ok(()) => {}
+                Ok(()) => failpoint("outcome.renewed"),
                 Err(OutcomeError::Conflict) => {
                     tracing::warn!("the reservation of an idempotency key is lost");
                     return overtaken.cancel();
@@ -333,6 +335,7 @@ impl Shared {
         frame: Reply,
         errors: Vec<McpError>,
     ) -> Verdict {
+        failpoint("outcome.before_write");
         let bucket = self.outcomes.bucket();
         let failed = frame.error.as_ref().filter(|error| error.is_temporary());
         let retry = command
@@ -361,7 +364,7 @@ impl Shared {
             .processing
             .persisted("record_outcome", written.is_ok());
         match written {
-            Ok(()) => {}
+            Ok(()) => failpoint("outcome.written"),
             Err(error) => {
                 tracing::warn!(%error, "the outcome could not be written, the command is left to its next owner");
                 return Verdict::Abandon;

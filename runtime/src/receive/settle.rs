@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::{
     dead_letter::{Autopsy, DeadLetter},
+    failpoint::failpoint,
     message::{Answerer, Command, Format, McpError, Reply, Status, code},
     payload,
     telemetry::Ending,
@@ -75,7 +76,9 @@ impl Shared {
                 tracing::error!(%error, "a dead letter could not be stored, the command stays queued");
                 return;
             }
+            failpoint("receive.buried");
         }
+        failpoint("receive.before_reply");
         // Storing the letter may have taken longer than the lease.
         if inbound.lease.as_ref().is_some_and(|lease| !lease.is_held()) {
             return;
@@ -83,8 +86,10 @@ impl Shared {
         if let Some(reply_to) = &command.reply_to {
             self.answer(reply_to, inbound.format, end.frame).await;
         }
+        failpoint("receive.replied");
         if let Some(lease) = inbound.lease {
             lease.acknowledge().await;
+            failpoint("receive.acknowledged");
         }
     }
 
@@ -122,7 +127,10 @@ impl Shared {
             .store(&self.client)
             .await
         {
-            Ok(()) => lease.terminate().await,
+            Ok(()) => {
+                failpoint("receive.rejected");
+                lease.terminate().await;
+            }
             Err(error) => {
                 tracing::error!(%error, "a dead letter could not be stored, the message stays queued")
             }
