@@ -7,7 +7,7 @@ BIN = $(or $(CARGO_TARGET_DIR),target)/debug
 export THEME QUICK FULL ROWS
 
 .DEFAULT_GOAL := help
-.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test cluster bench deploy-check render helm lint fmt deny doc clean
+.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test cluster faults bench deploy-check render helm lint fmt deny doc clean
 
 help: ## this table
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,10 @@ bench: nats-server ## ours against raw async-nats (QUICK=1 a first look, FULL=1 
 	$(CARGO) build $(LOCKED) --release -p mcpctl
 	$(CARGO) bench $(LOCKED) -p mcp-runtime --bench policies
 	$(CARGO) bench $(LOCKED) -p mcp-tests --bench against_raw -- $${ROWS:+"$$ROWS"}
+
+faults: nats-server ## the matrix of faults (QUICK=1 the short cells, SEED=7 CELLS="F3 F5" replays some)
+	$(CARGO) build $(LOCKED) -p mcpctl
+	$(CARGO) run $(LOCKED) -p mcp-tests --bin faults -- $(SEED) $(CELLS)
 
 build: ## everything, in the dev profile
 	$(CARGO) build $(LOCKED) --workspace

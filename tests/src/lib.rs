@@ -6,6 +6,7 @@
 
 mod binary;
 mod cluster;
+pub mod faults;
 mod otlp;
 mod overload;
 mod process;

@@ -119,6 +119,26 @@ impl Process {
         fs::read_to_string(self.stderr.path()).unwrap_or_default()
     }
 
+    /// Waits until it takes commands; `false` when it ends before.
+    pub(crate) async fn gets_ready(&mut self) -> bool {
+        let mut ready = false;
+        let (process, said) = (&mut *self, &mut ready);
+        eventually("the probe is ready", || {
+            // Asked first: what it has said before its end is in the log by then.
+            let ended = process.has_ended();
+            *said = process.stderr().contains(" ready ");
+            let over = *said || ended;
+            async move { over }
+        })
+        .await;
+        ready
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Sends it a signal.
     ///
     /// # Panics
@@ -204,22 +224,22 @@ pub async fn spawn_probe_with(
     arguments: &[&str],
     environment: &[(&str, &str)],
 ) -> Process {
+    let mut probe = begin_probe(url, arguments, environment).await;
+    let ready = probe.gets_ready().await;
+    assert!(ready, "the probe ended: {}", probe.stderr());
+    probe
+}
+
+/// Starts a probe without waiting for it: it may be made to die before it is ready.
+pub(crate) async fn begin_probe(
+    url: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Process {
     let arguments: Vec<&str> = std::iter::once("probe")
         .chain(arguments.iter().copied())
         .collect();
-    let mut probe = spawn_with(&env::temp_dir(), url, &arguments, environment).await;
-    eventually("the probe is ready", || {
-        let ended = probe.child.try_wait().ok().flatten();
-        assert!(
-            ended.is_none(),
-            "the probe ended ({ended:?}): {}",
-            probe.stderr()
-        );
-        let ready = probe.stderr().contains(" ready ");
-        async move { ready }
-    })
-    .await;
-    probe
+    spawn_with(&env::temp_dir(), url, &arguments, environment).await
 }
 
 /// `mcpctl` with nothing of ours in its environment but the servers.

@@ -1,0 +1,102 @@
+//! A cell at work: servers, agents, senders and the history that they write.
+
+use std::{sync::Arc, time::Duration};
+
+use mcp_agent_sdk::{Client, Config};
+use rand::{SeedableRng, rngs::StdRng};
+use tempfile::TempDir;
+
+use super::{
+    Failed,
+    cells::{Cell, Extent},
+    crew::Crew,
+    history::{History, Recorder},
+    load::{Load, Mix},
+    servers::Servers,
+};
+
+pub(super) struct Scene {
+    pub(super) cell: Cell,
+    pub(super) seed: u64,
+    pub(super) extent: Extent,
+    /// Decides when a fault strikes whom.
+    pub(super) random: StdRng,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) crew: Crew,
+    pub(super) mix: Mix,
+    load: Option<Load>,
+    pub(super) servers: Servers,
+    // Last: what the agents write lies in it.
+    _folder: TempDir,
+}
+
+impl Scene {
+    pub(super) async fn new(cell: Cell, seed: u64, extent: Extent) -> Result<Self, Failed> {
+        let servers = Servers::start().await?;
+        let folder = tempfile::tempdir()?;
+        let recorder = Arc::new(Recorder::default());
+        let crew = Crew::new(
+            &servers.url(),
+            folder.path().join("effects"),
+            Arc::clone(&recorder),
+        );
+        Ok(Self {
+            cell,
+            seed,
+            extent,
+            random: StdRng::seed_from_u64(seed.rotate_left(17)),
+            recorder,
+            crew,
+            mix: Mix {
+                patience: extent.patience(),
+                ..Mix::default()
+            },
+            load: None,
+            servers,
+            _folder: folder,
+        })
+    }
+
+    /// A client that only looks.
+    pub(super) async fn client(&self) -> Result<Client, Failed> {
+        let config = Config::new(self.servers.url()).name("observer");
+        Ok(Client::connect(config).await?)
+    }
+
+    /// So many agents, and the senders.
+    pub(super) async fn begin(&mut self, agents: usize) -> Result<(), Failed> {
+        for _ in 0..agents {
+            self.crew.join().await?;
+        }
+        self.load().await
+    }
+
+    /// The senders.
+    pub(super) async fn load(&mut self) -> Result<(), Failed> {
+        let (url, recorder) = (self.servers.url(), &self.recorder);
+        let load = Load::begin(&url, self.seed, self.mix, recorder).await?;
+        self.load = Some(load);
+        Ok(())
+    }
+
+    /// Lets the load go on undisturbed for a while.
+    pub(super) async fn settle(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Ends the load; what it has begun comes to its end.
+    pub(super) async fn rest(&mut self) {
+        if let Some(load) = self.load.take() {
+            load.end(&self.recorder).await;
+        }
+    }
+
+    /// Ends the agents, and says what happened.
+    pub(super) async fn close(mut self) -> History {
+        self.crew.must_live();
+        while !self.crew.members.is_empty() {
+            self.crew.dismiss(0).await;
+        }
+        self.recorder.so_far()
+    }
+}
