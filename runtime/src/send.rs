@@ -303,7 +303,8 @@ impl<R> SendCommand<R> {
             };
             let outcome = match admitted {
                 Ok(pass) => {
-                    let outcome = attempt.make(&expectation).await;
+                    // Boxed: most of a send's size is one attempt.
+                    let outcome = Box::pin(attempt.make(&expectation)).await;
                     pass.record(&outcome);
                     outcome
                 }

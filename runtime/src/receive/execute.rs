@@ -131,7 +131,8 @@ impl Shared {
             return self.send_later(inbound, &command, again).await;
         }
         failpoint("receive.decoded");
-        let verdict = self.judge(&inbound, &command, &mut slot).await;
+        // Boxed: most of its size is the work itself.
+        let verdict = Box::pin(self.judge(&inbound, &command, &mut slot)).await;
         self.settle(inbound, &command, verdict).await;
     }
 
