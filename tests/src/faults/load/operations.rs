@@ -27,7 +27,7 @@ impl Sender {
             Kind::Keyed => self.keyed(&key).await,
             Kind::Submit => self.submit("effect", json!({"key": key}), &key).await,
             // Longer than a reservation goes without a renewal.
-            Kind::Failing if dice % 5 == 0 => {
+            Kind::Failing if dice.is_multiple_of(5) => {
                 self.submit("sleep", json!({"ms": 4_000}), &key).await
             }
             Kind::Failing => {
@@ -36,7 +36,7 @@ impl Sender {
                 self.submit("fail", failing, &key).await
             }
             Kind::Workflow => {
-                let (ending, kept) = self.workflow(&key, dice % KEPT == 0).await;
+                let (ending, kept) = self.workflow(&key, dice.is_multiple_of(KEPT)).await;
                 if kept {
                     self.recorder.keeps(number);
                 }
