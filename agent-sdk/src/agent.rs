@@ -301,7 +301,8 @@ impl<S: Send + Sync + 'static> Agent<S> {
     /// # Errors
     /// As [`Agent::run`].
     pub async fn run_with(self, config: Config) -> Result<(), Error> {
-        host::run(self.with_environment()?, config).await
+        // Boxed: an author's `main` is not to be as large as all of this.
+        Box::pin(host::run(self.with_environment()?, config)).await
     }
 
     /// Starts the agent on a connection, for tests and programs with several agents.
