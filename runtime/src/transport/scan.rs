@@ -9,8 +9,10 @@ use tokio::time::timeout;
 
 use crate::{client::Client, store::StoreError};
 
-/// Entries asked for at once.
-const BATCH: u64 = 1_000;
+/// Entries asked for at once, and the bytes they may have together. For each batch the server counts what is left after it, which
+/// takes it as long as sending hundreds of entries: few large batches. They fit the queue of a subscription.
+const BATCH: u64 = 16_384;
+const BATCH_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The status of the frame that ends a batch.
 const END_OF_BATCH: u16 = 204;
@@ -47,8 +49,7 @@ pub(crate) async fn scan_with_headers(
     let prefix = format!("$KV.{bucket}.");
     let mut next = 1;
     loop {
-        let request =
-            json!({ "batch": BATCH, "seq": next, "next_by_subj": format!("{prefix}{filter}") });
+        let request = json!({ "batch": BATCH, "max_bytes": BATCH_BYTES, "seq": next, "next_by_subj": format!("{prefix}{filter}") });
         let last = batch(
             client,
             bucket,

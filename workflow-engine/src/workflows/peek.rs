@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 /// The fields of a record that every search may ask for.
@@ -92,30 +92,64 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalars<'a> {
     }
 }
 
-/// A value as text; `None` where it has parts.
+/// A value as text; `None` where it has parts, which are skipped.
 struct Scalar<'a>(Option<Cow<'a, str>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Any<'a> {
-            Text(&'a str),
-            Whole(i64),
-            Large(u64),
-            Number(f64),
-            Flag(bool),
-            #[allow(dead_code, reason = "read over")]
-            Other(IgnoredAny),
-        }
-        Ok(Self(match Any::deserialize(deserializer)? {
-            Any::Text(text) => Some(Cow::Borrowed(text)),
-            Any::Whole(number) => Some(number.to_string().into()),
-            Any::Large(number) => Some(number.to_string().into()),
-            Any::Number(number) => Some(number.to_string().into()),
-            Any::Flag(flag) => Some(flag.to_string().into()),
-            Any::Other(_) => None,
-        }))
+        deserializer.deserialize_any(AsText(std::marker::PhantomData))
+    }
+}
+
+struct AsText<'a>(std::marker::PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> Visitor<'de> for AsText<'a> {
+    type Value = Scalar<'a>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Scalar(Some(Cow::Borrowed(text))))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Scalar(Some(text.to_owned().into())))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Scalar(Some(number.to_string().into())))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Scalar(Some(number.to_string().into())))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Scalar(Some(number.to_string().into())))
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+        Ok(Scalar(Some(flag.to_string().into())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Scalar(None))
+    }
+
+    fn visit_bytes<E>(self, _: &[u8]) -> Result<Self::Value, E> {
+        Ok(Scalar(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+        while parts.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+        while parts.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar(None))
     }
 }
 
