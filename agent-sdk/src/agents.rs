@@ -5,6 +5,8 @@
 mod roster;
 mod view;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use mcp_runtime::{
     Client, InstanceState, PresenceRecord,
     transport::{self, StoreError},
@@ -108,6 +110,19 @@ impl Agents {
     pub async fn watch(self) -> Result<AgentsView, StoreError> {
         AgentsView::begin(self.client, self.filter, self.tells).await
     }
+}
+
+/// The agents of which instances of several versions are there at once, with these versions: a rollout that is under way, or
+/// one that was forgotten.
+#[must_use]
+pub fn several_versions(records: &[PresenceRecord]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for record in records {
+        let of_agent = versions.entry(record.agent.clone()).or_default();
+        of_agent.insert(record.version.clone());
+    }
+    versions.retain(|_, versions| versions.len() > 1);
+    versions
 }
 
 impl Filter {

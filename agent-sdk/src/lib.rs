@@ -60,7 +60,7 @@ mod testing;
 mod workflow;
 
 pub use agent::Agent;
-pub use agents::{AgentChange, Agents, AgentsView, Gone};
+pub use agents::{AgentChange, Agents, AgentsView, Gone, several_versions};
 pub use batch::BatchFunction;
 pub use context::{Context, Idempotency};
 pub use error::Error;

@@ -1,6 +1,7 @@
 //! A live view: one task hears what changes, the reader asks what is new to him.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,6 +19,7 @@ use tokio::{
 use super::{
     Filter,
     roster::{AgentChange, Roster},
+    several_versions,
 };
 
 /// Before the bucket is read again when that has failed.
@@ -92,6 +94,12 @@ impl AgentsView {
     #[must_use]
     pub fn current(&self) -> Vec<PresenceRecord> {
         self.shared.roster().current()
+    }
+
+    /// The agents in view that run in several versions at once, with these versions.
+    #[must_use]
+    pub fn several_versions(&self) -> BTreeMap<String, BTreeSet<String>> {
+        several_versions(&self.current())
     }
 
     /// What has changed next; `None` when the connection is closed for good.

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use mcp_tests::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -39,5 +40,12 @@ impl Peer {
     /// Kills it (SIGKILL), as a crash would.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.expect("a child can be killed");
+    }
+
+    /// Holds it (SIGSTOP), as a paused machine would, or lets it go on (SIGCONT).
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = self.child.id().expect("the process runs");
+        let pid = Pid::from_raw(id.cast_signed()).expect("a process id is not zero");
+        kill_process(pid, signal).expect("a child can be signalled");
     }
 }

@@ -1,8 +1,10 @@
-//! What a live view goes through: a server that forgets everyone.
+//! What a live view goes through: a server that forgets everyone, an instance that flaps, versions side by side.
 
 use std::time::Duration;
 
-use mcp_agent_sdk::{Agent, AgentChange, Agents, Gone, TestBroker};
+use mcp_agent_sdk::{Agent, AgentChange, Agents, AgentsView, Gone, TestBroker};
+use mcp_tests::eventually;
+use rustix::process::Signal;
 
 use crate::{TestResult, nothing, notices::events, peer::Peer};
 
@@ -44,5 +46,98 @@ async fn a_restarted_server_takes_nobody_out_of_view_but_those_who_died_meanwhil
         0,
         "nobody expired"
     );
+    Ok(())
+}
+
+/// The next time that somebody comes or goes; whatever else changes does not count.
+async fn comes_or_goes(view: &mut AgentsView) -> AgentChange {
+    let next = async {
+        loop {
+            match view.next().await {
+                Some(AgentChange::Changed { .. }) => {}
+                Some(change) => return change,
+                None => panic!("the view has ended"),
+            }
+        }
+    };
+    let next = tokio::time::timeout(Duration::from_secs(30), next);
+    next.await.expect("somebody comes or goes")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_flaps_stays_away_until_it_is_steady() -> TestResult {
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let peer = Peer::start(&["crowd", broker.url(), "1", "1000"]).await;
+    let mut view = Agents::of(&client).agent("crowd").telling().watch().await?;
+    let instance = view.snapshot()[0].instance.clone();
+    // Another observer, without hysteresis, tells when it is heard of again.
+    let expired = || async {
+        events(&client, "crowd", "instance_offline")
+            .await
+            .map(|told| told.len())
+    };
+
+    peer.signal(Signal::STOP);
+    let gone = comes_or_goes(&mut view).await;
+    assert!(
+        matches!(&gone, AgentChange::Offline { last, gone: Gone::Silent } if last.instance == instance)
+    );
+    peer.signal(Signal::CONT);
+    eventually("it gives a sign of life", || async {
+        let found = Agents::of(&client).agent("crowd").list().await;
+        found.is_ok_and(|found| found.len() == 1)
+    })
+    .await;
+    assert!(view.current().is_empty(), "one sign is not enough");
+    peer.signal(Signal::STOP);
+    eventually("it expires again", || async {
+        expired().await.is_ok_and(|count| count == 2)
+    })
+    .await;
+    peer.signal(Signal::CONT);
+    // Of all that, the view tells only that it is back in the end.
+    let back = comes_or_goes(&mut view).await;
+    assert!(
+        matches!(&back, AgentChange::Online(now) if now.instance == instance),
+        "{back:?}"
+    );
+    eventually("it says so itself", || async {
+        let told = events(&client, "crowd", "instance_online").await;
+        told.is_ok_and(|told| told.len() == 2)
+    })
+    .await;
+    assert_eq!(expired().await?, 2, "each silence is told once");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_shows_a_rollout() -> TestResult {
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let writer = |version: &str| Agent::new("writer").version(version).on("nothing", nothing);
+    let old = writer("1.0").start(&client).await?;
+    let mut view = Agents::of(&client).watch().await?;
+    assert!(view.several_versions().is_empty());
+    let _new = writer("1.1").start(&client).await?;
+    let came = comes_or_goes(&mut view).await;
+    assert!(
+        matches!(&came, AgentChange::Online(now) if now.version == "1.1"),
+        "{came:?}"
+    );
+    let both: Vec<String> = view
+        .several_versions()
+        .remove("writer")
+        .into_iter()
+        .flatten()
+        .collect();
+    assert_eq!(both, ["1.0", "1.1"]);
+    assert!(old.drain().await);
+    let went = comes_or_goes(&mut view).await;
+    assert!(
+        matches!(&went, AgentChange::Offline { last, .. } if last.version == "1.0"),
+        "{went:?}"
+    );
+    assert!(view.several_versions().is_empty());
     Ok(())
 }

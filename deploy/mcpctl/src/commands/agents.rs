@@ -4,13 +4,15 @@ mod schema;
 mod watch;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Args;
-use mcp_agent_sdk::runtime::{ActionInfo, InstanceState, PresenceRecord};
+use mcp_agent_sdk::{
+    runtime::{ActionInfo, InstanceState, PresenceRecord},
+    several_versions,
+};
 use serde_json::json;
 
 use crate::{
@@ -47,7 +49,7 @@ pub(crate) async fn run(args: AgentsArgs, global: &Global) -> Result<(), Failure
         return watch::watch(&client, args.agent.as_deref(), global.json).await;
     }
     if global.json {
-        output::json(&json!({ "agents": records, "several_versions": skewed(&records) }));
+        output::json(&json!({ "agents": records, "several_versions": several_versions(&records) }));
     } else if records.is_empty() {
         output::note("no agent is running; start one, such as the test agent `mcpctl probe`");
     } else {
@@ -62,8 +64,8 @@ pub(crate) async fn run(args: AgentsArgs, global: &Global) -> Result<(), Failure
 /// The table, and what is remarkable about it.
 fn overview(records: &[PresenceRecord], now_ms: u64) -> String {
     let mut text = table(records, now_ms).render();
-    for (agent, versions) in skewed(records) {
-        let versions: Vec<&str> = versions.into_iter().collect();
+    for (agent, versions) in several_versions(records) {
+        let versions = Vec::from_iter(versions);
         let remark = format!(
             "`{agent}` runs in several versions: {}",
             versions.join(", ")
@@ -71,17 +73,6 @@ fn overview(records: &[PresenceRecord], now_ms: u64) -> String {
         let _ = write!(text, "\n{}", output::paint(Tone::Warning, &remark));
     }
     text
-}
-
-/// The agents that run in several versions at once.
-fn skewed(records: &[PresenceRecord]) -> BTreeMap<&str, BTreeSet<&str>> {
-    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for record in records {
-        let of_agent = versions.entry(&record.agent).or_default();
-        of_agent.insert(&record.version);
-    }
-    versions.retain(|_, versions| versions.len() > 1);
-    versions
 }
 
 /// What an agent can be asked for: each action once for each shape that it has among the versions.
@@ -107,7 +98,7 @@ fn actions(records: &[PresenceRecord]) -> String {
 }
 
 fn table(records: &[PresenceRecord], now_ms: u64) -> Table {
-    let skewed = skewed(records);
+    let skewed = several_versions(records);
     let mut table = Table::new(&[
         "agent", "instance", "version", "state", "load", "up", "actions",
     ]);
@@ -121,7 +112,7 @@ fn table(records: &[PresenceRecord], now_ms: u64) -> Table {
         table.row([
             Cell::toned(Tone::Strong, record.agent.as_str()),
             record.instance.as_str().into(),
-            match skewed.contains_key(record.agent.as_str()) {
+            match skewed.contains_key(&record.agent) {
                 true => Cell::toned(Tone::Warning, record.version.as_str()),
                 false => record.version.as_str().into(),
             },
