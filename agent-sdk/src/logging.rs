@@ -10,9 +10,9 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{LevelFilter, filter_fn},
+    filter::{FilterExt, LevelFilter, filter_fn},
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
-    layer::SubscriberExt,
+    layer::{Filter, SubscriberExt},
     registry::LookupSpan,
     util::SubscriberInitExt,
 };
@@ -90,11 +90,18 @@ pub(crate) fn init(
 }
 
 /// What the log shows: never the spans that are there to be exported, which would repeat themselves in each line.
-fn lines_filter() -> EnvFilter {
+fn lines_filter<S: Subscriber>() -> impl Filter<S> {
     let filter = std::env::var("MCP_LOG").or_else(|_| std::env::var("RUST_LOG"));
     let filter = EnvFilter::new(filter.as_deref().unwrap_or("info,async_nats=warn"));
     let without_spans = format!("{SPAN_TARGET}=off");
-    filter.add_directive(without_spans.parse().expect("a target and a level"))
+    filter
+        .add_directive(without_spans.parse().expect("a target and a level"))
+        .and(filter_fn(|metadata| !holds_messages(metadata)))
+}
+
+/// Whether a line would hold whole messages, or the credentials of the connection: whatever is asked for, these are not logged.
+fn holds_messages(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("async_nats") && *metadata.level() == Level::TRACE
 }
 
 /// Our spans and those of an agent's author; no events, whose fields may be anything.

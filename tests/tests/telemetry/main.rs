@@ -9,6 +9,7 @@ mod figures;
 mod journey;
 mod peer;
 mod probes;
+mod secrets;
 mod traces;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;

@@ -28,8 +28,12 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts an agent, and waits for nothing.
     pub(crate) fn begin(name: &str, url: &str, variables: Variables<'_>) -> Self {
+        Self::begin_program(PROGRAM, name, url, variables)
+    }
+
+    fn begin_program(program: &str, name: &str, url: &str, variables: Variables<'_>) -> Self {
         let stderr = NamedTempFile::new().unwrap();
-        let child = command(PROGRAM, url, variables)
+        let child = command(program, url, variables)
             .arg(name)
             .stderr(stderr.reopen().unwrap())
             .spawn()
@@ -39,7 +43,17 @@ impl Peer {
 
     /// Starts an agent, and waits until it takes commands.
     pub(crate) async fn start(name: &str, url: &str, variables: Variables<'_>) -> Self {
-        let mut peer = Self::begin(name, url, variables);
+        Self::start_program(PROGRAM, name, url, variables).await
+    }
+
+    /// As [`Peer::start`], of another helper program.
+    pub(crate) async fn start_program(
+        program: &str,
+        name: &str,
+        url: &str,
+        variables: Variables<'_>,
+    ) -> Self {
+        let mut peer = Self::begin_program(program, name, url, variables);
         eventually("the peer is ready", || {
             let ended = peer.child.try_wait().unwrap();
             assert!(ended.is_none(), "it ended ({ended:?}): {}", peer.log());
