@@ -36,7 +36,7 @@ pub use crate::{
 pub use alive::instances;
 pub use answers::{ExpectedAnswer, expect_answer};
 pub use bucket::{Bucket, Entry, WriteError};
-pub use scan::scan;
+pub use scan::{scan, scan_from};
 
 pub(crate) use scan::scan_with_headers;
 

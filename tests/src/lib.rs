@@ -10,6 +10,7 @@ pub mod faults;
 mod otlp;
 mod overload;
 mod process;
+mod pty;
 mod wait;
 
 pub use binary::{mcpctl, nats_server, video_studio, workspace};
@@ -17,4 +18,5 @@ pub use cluster::Cluster;
 pub use otlp::{OtlpSink, SeenLine, SeenMetric, SeenSpan};
 pub use overload::{LaneReport, Overload, Report, Running};
 pub use process::{Finished, Process, run, run_in, run_with, spawn, spawn_probe, spawn_probe_with};
+pub use pty::Terminal;
 pub use wait::{PATIENCE, eventually, instances, present};

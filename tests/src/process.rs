@@ -243,7 +243,7 @@ pub(crate) async fn begin_probe(
 }
 
 /// `mcpctl` with nothing of ours in its environment but the servers.
-async fn command(url: &str, arguments: &[&str]) -> Command {
+pub(crate) async fn command(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(mcpctl());
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MCP_")) {
         command.env_remove(name);

@@ -92,6 +92,10 @@ pub(crate) enum Command {
     Workflow(commands::workflow::WorkflowCommand),
     /// Lists the agents that are running
     Agents(commands::agents::AgentsArgs),
+    /// Tells who handled a command or a workflow, when, and for how long
+    Trace(commands::trace::TraceArgs),
+    /// Shows the whole system on one screen, live
+    Top(commands::top::TopArgs),
     /// Shows the circuit breakers of the running agents, and opens or closes them by hand
     Breakers(commands::breakers::BreakersArgs),
     /// Saves everything durable of a namespace into a folder

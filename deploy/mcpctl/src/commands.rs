@@ -17,4 +17,6 @@ pub(crate) mod outcome;
 pub(crate) mod restore;
 pub(crate) mod send;
 pub(crate) mod setup;
+pub(crate) mod top;
+pub(crate) mod trace;
 pub(crate) mod workflow;

@@ -1,4 +1,4 @@
-//! The API of Jaeger, read-only: spans by trace.
+//! The API of Jaeger, read-only: spans by trace, and traces by an attribute of a span.
 
 use std::time::Duration;
 
@@ -90,6 +90,26 @@ impl Jaeger {
         let answer = self.get("/api/services").await?.unwrap_or_default();
         let names: Option<Vec<String>> = serde_json::from_value(answer["data"].clone()).ok();
         Ok(names.unwrap_or_default())
+    }
+
+    /// The traces in which a span of a service has this value of an attribute.
+    pub(crate) async fn find(
+        &self,
+        service: &str,
+        (attribute, value): (&str, &str),
+        from_ms: u64,
+    ) -> Result<Vec<String>, String> {
+        let tags = serde_json::json!({ attribute: value }).to_string();
+        let path = format!(
+            "/api/traces?service={}&tags={}&start={}&limit=20",
+            encoded(service),
+            encoded(&tags),
+            from_ms.saturating_mul(1_000)
+        );
+        let answer = self.get(&path).await?.unwrap_or_default();
+        let mut found: Vec<String> = spans(answer)?.into_iter().map(|span| span.trace).collect();
+        found.dedup();
+        Ok(found)
     }
 
     /// `None` where Jaeger says that there is no such thing. HTTP/1.0: the answer ends with the connection.
@@ -213,6 +233,16 @@ fn spans(answer: Value) -> Result<Vec<Span>, String> {
     Ok(spans)
 }
 
+/// As a value in a query.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let each = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(each).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -277,5 +307,6 @@ mod tests {
             }]
         );
         assert_eq!(spans(json!({ "data": null })), Ok(Vec::new()));
+        assert_eq!(encoded("a {\"b\"}"), "a%20%7B%22b%22%7D");
     }
 }

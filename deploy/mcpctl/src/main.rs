@@ -16,6 +16,7 @@ mod presence;
 mod probe;
 mod signals;
 mod streams;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -78,6 +79,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Events(command) => Box::pin(commands::events::run(command, global)).await,
         Command::Workflow(command) => Box::pin(commands::workflow::run(command, global)).await,
         Command::Agents(args) => Box::pin(commands::agents::run(args, global)).await,
+        Command::Trace(args) => Box::pin(commands::trace::run(args, global)).await,
+        Command::Top(args) => Box::pin(commands::top::run(args, global)).await,
         Command::Breakers(args) => Box::pin(commands::breakers::run(args, global)).await,
         Command::Backup(args) => Box::pin(commands::backup::run(args, global)).await,
         Command::Restore(args) => Box::pin(commands::restore::run(args, global)).await,

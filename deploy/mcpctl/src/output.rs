@@ -1,5 +1,6 @@
 //! What is printed: documents, lines and tables on stdout, notes on stderr, colours on a terminal only.
 
+mod line;
 mod table;
 mod words;
 
@@ -7,8 +8,9 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
+pub(crate) use line::Line;
 pub(crate) use table::{Cell, Table};
-pub(crate) use words::{age, bytes, utc};
+pub(crate) use words::{age, brief, bytes, utc};
 
 /// What a text is painted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use async_nats::jetstream::{
     stream::{Config, Info, RetentionPolicy, StorageType, Stream},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use mcp_agent_sdk::{Client, runtime::Namespace};
+use mcp_agent_sdk::{Client, Priority, runtime::Namespace};
 use serde_json::json;
 
 use crate::{
@@ -123,6 +123,26 @@ pub(crate) async fn subjects(
     Ok(counts.into_iter().collect())
 }
 
+/// The consumers of a stream, by name.
+pub(crate) async fn consumers(
+    client: &Client,
+    stream: &str,
+) -> Result<Vec<consumer::Info>, Failure> {
+    let stream = existing(client.jetstream(), stream).await?;
+    let mut found: Vec<consumer::Info> =
+        stream.consumers().try_collect().await.map_err(|error| {
+            Failure::unreachable(format!("the consumers cannot be listed: {}", chain(&error)))
+        })?;
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// The agent and the lane whose commands a consumer brings.
+pub(crate) fn lane_of(consumer: &str) -> Option<(&str, Priority)> {
+    let (agent, lane) = consumer.rsplit_once('_')?;
+    Some((agent, lane.parse().ok()?))
+}
+
 /// What a stream is to its users.
 pub(crate) fn label(stream: &str) -> String {
     match stream.split_once('_') {
@@ -162,6 +182,14 @@ mod tests {
         let two = names(&namespace, 2);
         assert_eq!(two.len(), 13);
         assert!(two.contains(&"KV_studio_checkpoints_1".to_owned()));
+    }
+
+    #[test]
+    fn consumers_of_lanes_are_told_from_others() {
+        let normal = Some(("director_agent", Priority::Normal));
+        assert_eq!(lane_of("director_agent_normal"), normal);
+        assert_eq!(lane_of("director_agent_urgent"), None);
+        assert_eq!(lane_of("backup"), None);
     }
 
     #[test]

@@ -39,15 +39,44 @@ pub async fn scan(
     .await
 }
 
+/// As [`scan`], but only what was stored under the sequence `from` or later; `take` gets `None` for a deleted key. Returns where
+/// to go on: who calls it again with that reads what has changed, and no more.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn scan_from(
+    client: &Client,
+    bucket: &str,
+    from: u64,
+    mut take: impl FnMut(&str, Option<&[u8]>),
+) -> Result<u64, StoreError> {
+    read(client, bucket, ">", from, |key, headers, body| {
+        let is_deleted = headers.get("KV-Operation").is_some();
+        take(key, Some(body).filter(|_| !is_deleted));
+    })
+    .await
+}
+
 /// As [`scan`], with the headers and with the markers of deleted keys.
 pub(crate) async fn scan_with_headers(
     client: &Client,
     bucket: &str,
     filter: &str,
-    mut take: impl FnMut(&str, &HeaderMap, &[u8]),
+    take: impl FnMut(&str, &HeaderMap, &[u8]),
 ) -> Result<(), StoreError> {
+    read(client, bucket, filter, 1, take).await.map(|_| ())
+}
+
+/// Batch after batch; returns the sequence after the last entry.
+async fn read(
+    client: &Client,
+    bucket: &str,
+    filter: &str,
+    from: u64,
+    mut take: impl FnMut(&str, &HeaderMap, &[u8]),
+) -> Result<u64, StoreError> {
     let prefix = format!("$KV.{bucket}.");
-    let mut next = 1;
+    let mut next = from.max(1);
     loop {
         let request = json!({ "batch": BATCH, "max_bytes": BATCH_BYTES, "seq": next, "next_by_subj": format!("{prefix}{filter}") });
         let last = batch(
@@ -60,20 +89,21 @@ pub(crate) async fn scan_with_headers(
                 }
             },
         );
-        match last.await? {
-            Some(last) => next = last + 1,
-            None => return Ok(()),
+        let (last, has_more) = last.await?;
+        next = last.map_or(next, |last| last + 1);
+        if !has_more {
+            return Ok(next);
         }
     }
 }
 
-/// One batch; returns the sequence of its last entry when there are more after it.
+/// One batch; returns the sequence of its last entry, and whether there are more after it.
 async fn batch(
     client: &Client,
     bucket: &str,
     request: String,
     mut take: impl FnMut(&str, &HeaderMap, &[u8]),
-) -> Result<Option<u64>, StoreError> {
+) -> Result<(Option<u64>, bool), StoreError> {
     let unavailable = |reason: String| StoreError::Unavailable { reason };
     let inbox = client.nats().new_inbox();
     let frames = client.nats().subscribe(inbox.clone()).await;
@@ -102,10 +132,10 @@ async fn batch(
             None => {}
             // The end of this batch: with what is pending after it.
             Some(status) if status.as_u16() == END_OF_BATCH => {
-                let more = header(&frame.headers, "Nats-Num-Pending").unwrap_or_default();
-                return Ok(last.filter(|_| more > 0));
+                let more: u64 = header(&frame.headers, "Nats-Num-Pending").unwrap_or_default();
+                return Ok((last, last.is_some() && more > 0));
             }
-            Some(StatusCode::NOT_FOUND) => return Ok(None),
+            Some(StatusCode::NOT_FOUND) => return Ok((None, false)),
             Some(status) => {
                 return Err(unavailable(format!(
                     "the server answered with status {status}"

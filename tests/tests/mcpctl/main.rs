@@ -14,6 +14,8 @@ mod retries;
 mod schedule;
 mod send;
 mod submit;
+mod top;
+mod trace;
 mod upgrade;
 mod usage;
 mod workflow;

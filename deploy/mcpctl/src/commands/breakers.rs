@@ -136,7 +136,7 @@ fn state(breaker: &BreakerStatus) -> Cell {
     Cell::toned(tone, words)
 }
 
-fn state_in_words(breaker: &BreakerStatus) -> (Tone, &'static str) {
+pub(super) fn state_in_words(breaker: &BreakerStatus) -> (Tone, &'static str) {
     match (breaker.state, breaker.forced) {
         (BreakerState::Closed, _) => (Tone::Good, "closed"),
         (BreakerState::HalfOpen, _) => (Tone::Warning, "half-open"),

@@ -15,6 +15,8 @@ use crate::{
     output::{self, utc},
 };
 
+pub(super) use show::raw;
+
 /// What can be done with stored messages.
 #[derive(Debug, Subcommand)]
 pub(crate) enum MessagesCommand {

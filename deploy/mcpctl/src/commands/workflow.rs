@@ -27,6 +27,8 @@ use clap::Subcommand;
 
 use crate::{cli::Global, failure::Failure};
 
+pub(super) use status::tone;
+
 /// What can be done with workflows.
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkflowCommand {

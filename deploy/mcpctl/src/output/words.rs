@@ -19,6 +19,24 @@ pub(crate) fn bytes(size: u64) -> String {
     }
 }
 
+/// A number in at most four columns, as long as it is below ten thousand million: `7`, `9999`, `12k`, `3M`.
+pub(crate) fn brief(number: u64) -> String {
+    const UNITS: [&str; 4] = ["", "k", "M", "G"];
+    let (mut value, mut unit) = (number, 0);
+    while value > 9_999 && unit + 1 < UNITS.len() {
+        value /= 1_000;
+        unit += 1;
+    }
+    match unit {
+        0 => value.to_string(),
+        // Three digits and the unit.
+        _ if value > 999 && unit + 1 < UNITS.len() => {
+            format!("{}{}", value / 1_000, UNITS[unit + 1])
+        }
+        _ => format!("{value}{}", UNITS[unit]),
+    }
+}
+
 /// A span in its two largest units: `3d 4h`, `2m 5s`, `7s`, `340ms`.
 pub(crate) fn age(span: Duration) -> String {
     let seconds = span.as_secs();
@@ -59,6 +77,17 @@ mod tests {
         check(1536, "1.5 KiB");
         check(5 * 1024 * 1024, "5.0 MiB");
         check(u64::MAX, "16777216.0 TiB");
+    }
+
+    #[test]
+    fn numbers_fit_into_four_columns() {
+        let check = |number: u64, expected: &str| assert_eq!(brief(number), expected);
+        check(0, "0");
+        check(9_999, "9999");
+        check(12_345, "12k");
+        check(999_999, "999k");
+        check(1_234_567, "1M");
+        check(4_500_000_000, "4G");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) async fn check(client: &Client) -> Result<Vec<Finding>, Failure> {
         agent.full += usize::from(record.state == InstanceState::Busy);
     }
     for info in streams::consumers(client, &namespace.commands_stream()).await? {
-        let Some(name) = lane_of(&info.name) else {
+        let Some((name, _)) = streams::lane_of(&info.name) else {
             continue;
         };
         let agent = agents.entry(name.to_owned()).or_default();
@@ -125,23 +125,10 @@ async fn subscriptions(client: &Client) -> Result<Vec<Finding>, Failure> {
         .collect())
 }
 
-/// The agent whose lane a consumer is.
-fn lane_of(consumer: &str) -> Option<&str> {
-    let (agent, lane) = consumer.rsplit_once('_')?;
-    lane.parse::<Priority>().is_ok().then_some(agent)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::commands::doctor::finding::Level;
-
-    #[test]
-    fn consumers_of_lanes_are_told_from_others() {
-        assert_eq!(lane_of("director_agent_normal"), Some("director_agent"));
-        assert_eq!(lane_of("director_agent_urgent"), None);
-        assert_eq!(lane_of("backup"), None);
-    }
 
     #[test]
     fn waiting_commands_without_anyone_to_do_them_are_a_warning() {

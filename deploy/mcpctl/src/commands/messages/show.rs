@@ -88,7 +88,10 @@ fn told(message: &StoredMessage) -> Vec<String> {
 }
 
 /// The message as it lies in its stream; `None` when it has gone, or lies in none.
-async fn raw(client: &Client, reference: &Reference) -> Result<Option<StreamMessage>, Failure> {
+pub(in crate::commands) async fn raw(
+    client: &Client,
+    reference: &Reference,
+) -> Result<Option<StreamMessage>, Failure> {
     use async_nats::jetstream::stream::RawMessageErrorKind;
     let namespace = client.namespace();
     let (stream, sequence) = match reference {

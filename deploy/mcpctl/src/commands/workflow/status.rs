@@ -7,7 +7,7 @@ use mcp_agent_sdk::{WorkflowRecord, WorkflowStatus};
 use crate::output::{Cell, Tone, age, paint, utc};
 
 /// What the status is painted for.
-pub(super) fn tone(status: WorkflowStatus) -> Tone {
+pub(crate) fn tone(status: WorkflowStatus) -> Tone {
     match status {
         WorkflowStatus::Running => Tone::Strong,
         WorkflowStatus::Waiting | WorkflowStatus::Parked => Tone::Warning,
