@@ -2,7 +2,7 @@
 //! else.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     env,
     error::Error,
     fs::{self, File},
@@ -14,7 +14,7 @@ use std::{
 use mcp_agent_sdk::{
     Client, SendError, TestBroker, WorkflowFilter, WorkflowRecord, WorkflowStatus, Workflows,
 };
-use mcp_tests::{eventually, present, run, video_studio};
+use mcp_tests::{OtlpSink, SeenSpan, eventually, present, run, video_studio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -47,10 +47,16 @@ struct Studio {
     logs: TempDir,
     agents: Vec<(&'static str, Child)>,
     hired: usize,
+    /// Where the agents send their spans; empty: nowhere.
+    collector: String,
 }
 
 impl Studio {
     async fn open(agents: &[&'static str]) -> Result<Self, Box<dyn Error>> {
+        Self::open_with(agents, "").await
+    }
+
+    async fn open_with(agents: &[&'static str], collector: &str) -> Result<Self, Box<dyn Error>> {
         let broker = TestBroker::start().await?;
         let mut studio = Self {
             client: broker.client().await?,
@@ -59,6 +65,7 @@ impl Studio {
             logs: tempfile::tempdir()?,
             agents: Vec::new(),
             hired: 0,
+            collector: collector.to_owned(),
         };
         for agent in agents {
             studio.hire(agent)?;
@@ -78,6 +85,12 @@ impl Studio {
             env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MCP_"))
         {
             command.env_remove(name);
+        }
+        if !self.collector.is_empty() {
+            command
+                .env("OTEL_EXPORTER_OTLP_ENDPOINT", &self.collector)
+                .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+                .env("OTEL_BSP_SCHEDULE_DELAY", "100");
         }
         let child = command
             .arg(agent)
@@ -302,5 +315,105 @@ async fn video_that_cannot_be_made_has_failed_and_says_why() -> TestResult {
     .await;
     assert!(shown.stdout.contains(&error.message), "{shown:?}");
     assert_eq!(fs::read_dir(studio.folder.path())?.count(), 0);
+    Ok(())
+}
+
+/// The spans of one video: everything but the notices by which agents say that they are there.
+struct Trace(HashMap<String, SeenSpan>);
+
+impl Trace {
+    fn of(spans: Vec<SeenSpan>) -> Self {
+        let of_the_video = |span: &SeenSpan| !span.name.ends_with(".instance_online");
+        let spans = spans.into_iter().filter(of_the_video);
+        Self(spans.map(|span| (span.id.clone(), span)).collect())
+    }
+
+    fn named(&self, name: &str) -> Vec<&SeenSpan> {
+        self.0.values().filter(|span| span.name == name).collect()
+    }
+
+    /// Whether no span waits for its parent: each process sends its own.
+    fn is_whole(&self) -> bool {
+        let mut spans = self.0.values();
+        spans.all(|span| span.parent.is_empty() || self.0.contains_key(&span.parent))
+    }
+
+    fn parent(&self, span: &SeenSpan) -> &SeenSpan {
+        let parent = self.0.get(&span.parent);
+        parent.unwrap_or_else(|| panic!("the parent is not there: {span:#?}"))
+    }
+
+    /// What a span stands in, itself first, up to the root.
+    fn way_up<'a>(&'a self, span: &'a SeenSpan) -> Vec<&'a SeenSpan> {
+        let mut way = vec![span];
+        while !way[way.len() - 1].parent.is_empty() {
+            way.push(self.parent(way[way.len() - 1]));
+            assert!(way.len() < 100, "a circle: {way:#?}");
+        }
+        way
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn video_is_one_trace_of_every_command_state_and_agent() -> TestResult {
+    let sink = OtlpSink::start().await;
+    let studio = Studio::open_with(&EVERYBODY, sink.endpoint()).await?;
+    let video = studio.order(THEME).await??;
+    check_film(&studio, &video).await?;
+    let order = "process mcp.cmd.director_agent.make_video";
+    let run = "run workflow video";
+    eventually("the last spans are here", || async {
+        let trace = Trace::of(sink.spans());
+        !trace.named(order).is_empty() && !trace.named(run).is_empty() && trace.is_whole()
+    })
+    .await;
+
+    let trace = Trace::of(sink.spans());
+    let [root] = trace.named(order)[..] else {
+        panic!("one order")
+    };
+    let agents: BTreeSet<&str> = trace.0.values().map(|span| span.service.as_str()).collect();
+    assert_eq!(agents, BTreeSet::from(EVERYBODY));
+    for span in trace.0.values() {
+        assert_eq!(span.trace, root.trace, "another trace: {span:#?}");
+        let way = trace.way_up(span);
+        assert_eq!(way[way.len() - 1].id, root.id, "{way:#?}");
+    }
+    for state in &PATH[..4] {
+        let name = format!("state {state}");
+        let [state] = trace.named(&name)[..] else {
+            panic!("{name}: once")
+        };
+        assert_eq!(trace.parent(state).name, run);
+    }
+    // Every command: sent in a state, processed once, and continued where it was sent.
+    for (command, state, count) in [
+        ("content_agent.generate_script", "state script", 1),
+        ("visual_agent.render_scene", "state visuals", SCENES),
+        ("audio_agent.synthesize", "state audio", 1),
+        ("editing_agent.assemble", "state assembly", 1),
+    ] {
+        let processed = trace.named(&format!("process mcp.cmd.{command}"));
+        assert_eq!(processed.len(), count, "{command}");
+        let mut senders = BTreeSet::new();
+        for process in processed {
+            let publish = trace.parent(process);
+            assert_eq!(publish.name, format!("publish mcp.cmd.{command}"));
+            assert_eq!(
+                (publish.kind.as_str(), process.kind.as_str()),
+                ("PRODUCER", "CONSUMER")
+            );
+            assert_eq!(process.links, std::slice::from_ref(&publish.id));
+            let id = "messaging.message.id";
+            assert_eq!(process.attributes[id], publish.attributes[id]);
+            let sent_in = trace.way_up(publish);
+            assert!(
+                sent_in.iter().any(|span| span.name == state),
+                "{command}: {sent_in:#?}"
+            );
+            senders.insert(publish.id.as_str());
+        }
+        assert_eq!(senders.len(), count, "each has a publish of its own");
+    }
     Ok(())
 }
