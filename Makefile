@@ -7,7 +7,7 @@ BIN = $(or $(CARGO_TARGET_DIR),target)/debug
 export THEME QUICK FULL ROWS
 
 .DEFAULT_GOAL := help
-.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test cluster faults bench deploy-check render helm lint fmt deny doc clean
+.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test cluster faults fuzz bench deploy-check render helm lint fmt deny doc clean
 
 help: ## this table
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,12 @@ bench: nats-server ## ours against raw async-nats (QUICK=1 a first look, FULL=1 
 faults: nats-server ## the matrix of faults (QUICK=1 the short cells, SEED=7 CELLS="F3 F5" replays some)
 	$(CARGO) build $(LOCKED) -p mcpctl
 	$(CARGO) run $(LOCKED) -p mcp-tests --bin faults -- $(SEED) $(CELLS)
+
+FUZZ_SECONDS ?= 60
+fuzz: ## every reader of messages against the fuzzer, a minute each (FUZZ_SECONDS=600; needs cargo install cargo-fuzz)
+	@for target in $$(cd fuzz/fuzz_targets && ls | sed 's/\.rs$$//'); do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -max_len=4096 || exit 1; \
+	done
 
 build: ## everything, in the dev profile
 	$(CARGO) build $(LOCKED) --workspace

@@ -28,6 +28,8 @@ mod denials;
 mod error;
 mod events;
 mod failpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod identity;
 mod message;
 mod nearest;

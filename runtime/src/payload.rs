@@ -146,6 +146,13 @@ fn wire_size(headers: &HeaderMap) -> usize {
     lines.sum::<usize>() + "NATS/1.0\r\n\r\n".len()
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+/// Reads what headers claim of a body.
+pub(crate) fn read_headers(headers: &HeaderMap) {
+    let _ = claim::Claim::read(headers);
+    read::read_place(headers);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

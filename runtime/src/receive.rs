@@ -51,6 +51,8 @@ pub use lease::Lease;
 
 pub(crate) use lease::Leases;
 pub(crate) use load::LoadMeter;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {control::read_control, delivery::age_before};
 
 use again::HeldBack;
 use bulkhead::Bulkheads;

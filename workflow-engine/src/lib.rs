@@ -7,6 +7,8 @@ mod definition;
 mod effect;
 mod engine;
 mod failpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod graph;
 mod record;
 mod run;

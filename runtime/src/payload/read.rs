@@ -242,6 +242,12 @@ impl Place {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+/// Reads where a chunk is.
+pub(super) fn read_place(headers: &HeaderMap) {
+    let _ = Place::read(headers);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

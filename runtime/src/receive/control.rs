@@ -66,6 +66,12 @@ impl Breaker {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+/// As [`read`], for whoever only wants it read.
+pub(crate) fn read_control(message: &Message) {
+    let _ = read(message);
+}
+
 /// `None` for a verb that is not known, or a body that cannot be read.
 pub(super) fn read(message: &Message) -> Option<Control> {
     // No schedule is for a control subject.

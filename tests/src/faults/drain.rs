@@ -37,6 +37,9 @@ pub(super) async fn drain(scene: &mut Scene) -> Result<World, Failed> {
     let forks = fork_all(&client, &history).await;
     wait_for_ends(&client, &history).await;
     let (commands_left, tasks_left) = empty_queues(&client).await;
+    if commands_left > 0 {
+        say_of_consumers(scene, &client).await;
+    }
     let submitted = scene.recorder.all_submitted();
     let (buried, rejected) = buried(&client, &submitted).await?;
     Ok(World {
@@ -86,6 +89,27 @@ async fn empty_queues(client: &Client) -> (u64, u64) {
             return left;
         }
         sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What the consumers of commands say of what is left: whether they still want it.
+async fn say_of_consumers(scene: &Scene, client: &Client) {
+    let commands = client.namespace().commands_stream();
+    let Ok(stream) = client.jetstream().get_stream(commands).await else {
+        return;
+    };
+    let mut consumers = stream.consumers();
+    while let Some(Ok(info)) = consumers.next().await {
+        let text = format!(
+            "{}: {} pending, {} unacknowledged, {} redelivered, acknowledged up to {} of {}",
+            info.name,
+            info.num_pending,
+            info.num_ack_pending,
+            info.num_redelivered,
+            info.ack_floor.stream_sequence,
+            info.delivered.stream_sequence,
+        );
+        scene.recorder.remarks("I6", text);
     }
 }
 
