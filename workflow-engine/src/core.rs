@@ -19,7 +19,7 @@ pub(crate) use drive::{Action, Drive, End, Input, Versioned};
 pub(crate) use started::{Shapes, started};
 
 pub(crate) use mcp_runtime::code as codes;
-use mcp_runtime::{McpError, Name};
+use mcp_runtime::{McpError, Name, Raw};
 
 /// What a step cannot do without; the shell fetches it, and the step is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,15 @@ pub(crate) enum Need {
     Exit,
     /// A checkpoint has to be read.
     Checkpoint(Name),
+    /// The migration function of this version has to run.
+    Migration(String),
+}
+
+/// What a migration function has made of a workflow.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Migrated {
+    pub(crate) state: Name,
+    pub(crate) data: Raw,
 }
 
 /// What has been fetched so far for a step.
@@ -37,6 +46,8 @@ pub(crate) struct Supplies {
     pub(crate) exited: Option<u64>,
     /// Checkpoints that were read.
     pub(crate) checkpoints: Vec<(Name, Option<crate::checkpoint::WorkflowCheckpoint>)>,
+    /// What came of a migration function, and for which epoch.
+    pub(crate) migrated: Option<(u64, Result<Migrated, McpError>)>,
 }
 
 pub(crate) fn refusal(code: &str, message: String) -> McpError {

@@ -1,13 +1,15 @@
 //! Definitions: states, what runs in them, and where they may lead to.
 
 mod check;
+mod migration;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::HashMap, sync::Arc};
 
-use mcp_runtime::Name;
+use mcp_runtime::{McpError, Name};
+use serde::de::DeserializeOwned;
 
 use crate::{
     run::Steps,
@@ -15,6 +17,8 @@ use crate::{
 };
 
 pub use check::DefinitionError;
+pub(crate) use migration::Migrations;
+pub use migration::WorkflowMigration;
 pub use state::WorkflowState;
 
 /// A workflow definition, written down like its diagram.
@@ -47,12 +51,14 @@ pub struct Workflow<S = ()> {
     events: WorkflowEvents,
     indexes: Vec<String>,
     states: Vec<(String, WorkflowState<S>)>,
+    migrations: Migrations,
 }
 
 /// A definition that can be run.
 pub(crate) struct Definition {
     pub(crate) shape: Arc<WorkflowShape>,
     pub(crate) steps: HashMap<Name, Steps>,
+    pub(crate) migrations: Migrations,
 }
 
 impl<S: Send + Sync + 'static> Workflow<S> {
@@ -66,6 +72,7 @@ impl<S: Send + Sync + 'static> Workflow<S> {
             events: WorkflowEvents::default(),
             indexes: Vec::new(),
             states: Vec::new(),
+            migrations: Migrations::new(),
         }
     }
 
@@ -106,6 +113,19 @@ impl<S: Send + Sync + 'static> Workflow<S> {
         self
     }
 
+    /// How a workflow of another version is taken over by this one, when somebody asks for that: with other data, and into
+    /// another state where that has another name. Pure: it sees the workflow and its data, and takes no effect. An error
+    /// refuses the migration, and the workflow stays on its version.
+    pub fn migrate_from<D, F>(mut self, version: &str, migrate: F) -> Self
+    where
+        D: DeserializeOwned,
+        F: Fn(WorkflowMigration, D) -> Result<WorkflowMigration, McpError> + Send + Sync + 'static,
+    {
+        let migrate = migration::untyped(migrate);
+        self.migrations.insert(version.to_owned(), migrate);
+        self
+    }
+
     /// Checks the definition and returns it as data.
     ///
     /// # Errors
@@ -117,6 +137,7 @@ impl<S: Send + Sync + 'static> Workflow<S> {
             self.initial.as_deref(),
             self.on_error.as_deref(),
             self.events,
+            &self.migrations,
             &self.states,
         )?;
         check::indexed(shape, &self.indexes)
@@ -129,6 +150,7 @@ impl<S: Send + Sync + 'static> Workflow<S> {
         let steps = names.zip(states.map(|(_, state)| state.bound(agent)));
         Ok(Definition {
             steps: steps.collect(),
+            migrations: self.migrations,
             shape: Arc::new(shape),
         })
     }

@@ -52,6 +52,10 @@ pub(crate) enum EffectKind {
     DeleteCheckpoint {
         name: Name,
     },
+    /// Parked: whoever brings this version is to hear of it.
+    AwaitVersion {
+        version: String,
+    },
     /// A task that came by the inbox was refused, and nobody waits for an answer: it becomes a dead letter.
     Bury {
         task: Box<Task>,

@@ -6,6 +6,7 @@
 mod drive;
 mod effects;
 mod home;
+mod revive;
 mod settle;
 mod trace;
 
@@ -161,6 +162,7 @@ impl Engine {
         let families = definitions.families;
         let home = Home::new(worker, store, families, abandon.clone(), places);
         let home = Arc::new(home);
+        tokio::spawn(revive::parked(Arc::clone(&home)));
         let mut pulling = Vec::new();
         for (name, family) in home.families() {
             for shard in 0..shards {

@@ -22,7 +22,7 @@ mod workflows;
 
 pub use checkpoint::WorkflowCheckpoint;
 pub use context::WorkflowContext;
-pub use definition::{DefinitionError, Workflow, WorkflowState};
+pub use definition::{DefinitionError, Workflow, WorkflowMigration, WorkflowState};
 pub use engine::{Definitions, Engine, EngineConfig, EngineError};
 pub use record::{Driver, HistoryEntry, Signal, WorkflowRecord, WorkflowStatus};
 pub use schedule::{

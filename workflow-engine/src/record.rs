@@ -116,7 +116,7 @@ pub struct HistoryEntry {
     pub from: Name,
     /// The state that was entered.
     pub to: Name,
-    /// Why: `state` (its own decision), `transition`, `signal <name>`, `timer`, `error`, `restore`.
+    /// Why: `state` (its own decision), `transition`, `signal <name>`, `timer`, `error`, `restore`, `migrate`.
     pub trigger: String,
     /// Unix milliseconds, by the server's clock.
     pub at: u64,
@@ -182,6 +182,9 @@ pub struct WorkflowRecord {
     /// The trace it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// Why it is parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub park_reason: Option<String>,
     /// Why it was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<String>,

@@ -29,6 +29,9 @@ pub struct WorkflowShape {
     /// Fields of the data that workflows may be searched by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<String>,
+    /// The versions from which a migration function leads here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrates_from: Vec<String>,
 }
 
 /// Which events of a workflow are published.

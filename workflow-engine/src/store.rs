@@ -5,7 +5,7 @@ mod queued;
 use async_nats::jetstream::{ErrorCode, response::Response};
 use bytes::Bytes;
 use mcp_runtime::{
-    Client, Format, Name,
+    Client, Format, Name, Token,
     transport::{self, Bucket, Entry, StoreError, WriteError},
 };
 use serde::Deserialize;
@@ -223,6 +223,65 @@ impl Store {
         let message_id = format!("{workflow_id}.{epoch}.delete.{name}");
         let key = format!("{workflow_id}.{name}");
         bucket.purge(&key, &message_id).await
+    }
+}
+
+/// A note about a workflow that is parked for want of a version: found by whoever brings that version.
+#[derive(Debug, Clone)]
+pub(crate) struct Parked {
+    pub(crate) definition: Name,
+    pub(crate) version: String,
+    pub(crate) workflow_id: Token,
+    /// The write that parked it.
+    pub(crate) epoch: u64,
+}
+
+impl Parked {
+    fn key(&self) -> String {
+        let (id, epoch) = (&self.workflow_id, self.epoch);
+        format!("{}.{}.parked.{id}.{epoch}", self.definition, self.version)
+    }
+}
+
+impl Store {
+    fn notes(&self) -> Bucket {
+        let bucket = self.client.namespace().definitions_bucket();
+        Bucket::new(&self.client, &bucket)
+    }
+
+    pub(crate) async fn note_parked(&self, parked: &Parked) -> Result<(), StoreError> {
+        let key = parked.key();
+        let body = json!({ "parked": parked.workflow_id }).to_string();
+        self.notes().put(&key, &key, body.into()).await
+    }
+
+    pub(crate) async fn forget_parked(&self, parked: &Parked) -> Result<(), StoreError> {
+        let key = parked.key();
+        self.notes().purge(&key, &format!("{key}.gone")).await
+    }
+
+    /// The notes about a version.
+    pub(crate) async fn parked(
+        &self,
+        definition: &Name,
+        version: &str,
+    ) -> Result<Vec<Parked>, StoreError> {
+        let bucket = self.client.namespace().definitions_bucket();
+        let mut found = Vec::new();
+        let take = |key: &str, _: &[u8]| {
+            let mut tokens = key.rsplit('.');
+            let epoch = tokens.next().and_then(|epoch| epoch.parse().ok());
+            let workflow_id = tokens.next().and_then(|id| Token::new(id).ok());
+            found.extend(epoch.zip(workflow_id).map(|(epoch, workflow_id)| Parked {
+                definition: definition.clone(),
+                version: version.to_owned(),
+                workflow_id,
+                epoch,
+            }));
+        };
+        let filter = format!("{definition}.{version}.parked.>");
+        transport::scan(&self.client, &bucket, &filter, take).await?;
+        Ok(found)
     }
 }
 

@@ -229,6 +229,11 @@ impl Task {
         Format::Msgpack.encode(self)
     }
 
+    /// A `wake` for a workflow that is parked for want of a version, which somebody has brought.
+    pub(crate) fn is_for_parked(&self) -> bool {
+        self.task == Verb::Wake && self.version.is_some()
+    }
+
     /// The `Nats-Msg-Id`: the workflow's own for a start, so that it starts once.
     pub(crate) fn message_id(&self) -> String {
         match self.task {

@@ -54,8 +54,17 @@ impl Author {
         &self,
         definition: Workflow<Journal>,
     ) -> Result<mcp_agent_sdk::RunningAgent, Box<dyn std::error::Error>> {
+        self.engines(vec![definition]).await
+    }
+
+    /// Starts an engine that brings several definitions, or versions of one.
+    pub(crate) async fn engines(
+        &self,
+        definitions: Vec<Workflow<Journal>>,
+    ) -> Result<mcp_agent_sdk::RunningAgent, Box<dyn std::error::Error>> {
         let client = self.broker.client().await?.named(name("author"));
-        let agent = Agent::with_state("author", self.journal.clone()).workflow(definition);
+        let agent = Agent::with_state("author", self.journal.clone());
+        let agent = definitions.into_iter().fold(agent, Agent::workflow);
         let running: Result<_, Error> = agent.start(&client).await;
         Ok(running?)
     }

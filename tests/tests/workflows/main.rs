@@ -20,6 +20,7 @@ mod schedules;
 mod spaces;
 mod survives;
 mod timers;
+mod versions;
 mod zombie;
 
 use std::{future::Future, pin::Pin, time::Duration};

@@ -5,12 +5,12 @@ use mcp_runtime::{McpError, Name, Raw};
 use crate::{
     checkpoint::WorkflowCheckpoint,
     effect::{EffectKind, Happening},
-    record::{HistoryEntry, MAX_HISTORY, Signal, WorkflowRecord, WorkflowStatus},
+    record::{Signal, WorkflowRecord, WorkflowStatus},
     task::{Task, Verb},
 };
 
 use super::{
-    Need, Supplies, codes,
+    Migrated, Need, Supplies, codes,
     draft::{Draft, ended_attempt},
     refusal,
 };
@@ -47,7 +47,7 @@ pub(crate) fn apply(
         Verb::Wake => wake(draft, task, supplies),
         Verb::Stop => Ok(stop(draft, task)),
         Verb::Resume => Ok(resume(draft)),
-        Verb::Migrate => Ok(migrate(draft, task)),
+        Verb::Migrate => migrate(draft, task, supplies),
         Verb::Checkpoint => Ok(checkpoint(draft, task)),
         Verb::DeleteCheckpoint => delete_checkpoint(draft, task, supplies),
         Verb::Restore => restore(draft, task, supplies),
@@ -63,7 +63,7 @@ pub(crate) fn collides(draft: &Draft<'_>, task: &Task) -> bool {
         Verb::Resume => &[Waiting, Completed],
         Verb::Checkpoint => &[Checkpointed],
         Verb::Stop => &[Stopped],
-        Verb::Migrate => &[Waiting, Completed],
+        Verb::Migrate => &[Transitioned, Waiting, Completed],
         Verb::Start | Verb::DeleteCheckpoint => &[],
     };
     draft.is_closed() || could.iter().any(|happening| draft.has(*happening))
@@ -179,6 +179,13 @@ fn signal(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<App
 
 fn wake(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Applied, Need> {
     let record = &draft.record;
+    if task.is_for_parked() {
+        // Opening the draft has taken it out of the park.
+        return Ok(match record.status {
+            WorkflowStatus::Parked => Applied::Done,
+            _ => Applied::Ignored,
+        });
+    }
     let wait = (record.wait.clone()).filter(|_| draft.phase() == WorkflowStatus::Waiting);
     let Some((wait, until)) = wait.and_then(|wait| wait.until.map(|until| (wait, until))) else {
         return Ok(Applied::Ignored);
@@ -201,6 +208,7 @@ fn wake(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Appli
 /// Whether a `wake` is for what the workflow waits for now.
 pub(crate) fn is_its_timer(record: &WorkflowRecord, task: &Task) -> bool {
     task.entry == Some(record.entry)
+        && !task.is_for_parked()
         && task
             .attempt
             .is_none_or(|attempt| attempt == ended_attempt(record))
@@ -242,29 +250,62 @@ fn resume(draft: &mut Draft<'_>) -> Applied {
     }
 }
 
-fn migrate(draft: &mut Draft<'_>, task: &Task) -> Applied {
+fn migrate(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Applied, Need> {
     let version = task.version.as_deref().unwrap_or_default();
     if version == draft.record.version {
-        return Applied::Ignored;
+        return Ok(Applied::Ignored);
     }
     if draft.shape.version != version {
-        return no_version(task);
+        return Ok(no_version(task));
     }
     if draft.phase() != WorkflowStatus::Failed
         && let Some(refused) = ended(draft)
     {
-        return refused;
+        return Ok(refused);
     }
-    if let Some(refused) = unknown_state(draft, &draft.record.state) {
-        return refused;
+    let migrated = match taken_over(draft, supplies)? {
+        Some(Err(error)) => return Ok(Applied::Rejected(error.clone())),
+        Some(Ok(migrated)) => Some(migrated.clone()),
+        None => None,
+    };
+    let state = migrated.as_ref().map(|migrated| migrated.state.clone());
+    let state = state.unwrap_or_else(|| draft.record.state.clone());
+    if let Some(refused) = unknown_state(draft, &state) {
+        return Ok(refused);
     }
     draft.record.version = version.to_owned();
-    // A failed workflow waits for a resume; anything else enters its state anew.
-    if draft.phase() != WorkflowStatus::Failed {
-        draft.begin_entry();
-        draft.settle_in();
+    if let Some(migrated) = migrated {
+        draft.record.data = migrated.data;
     }
-    Applied::Done
+    let moves = state != draft.record.state;
+    // A failed workflow waits for a resume; anything else enters its state anew.
+    match draft.phase() == WorkflowStatus::Failed {
+        true if moves => {
+            draft.move_to(state, "migrate");
+        }
+        true => {}
+        false if moves => draft.enter(&state, "migrate"),
+        false => {
+            draft.begin_entry();
+            draft.settle_in();
+        }
+    }
+    Ok(Applied::Done)
+}
+
+/// What the new version's migration function has made of the workflow; `None` where the definition declares none.
+fn taken_over<'a>(
+    draft: &Draft<'_>,
+    supplies: &'a Supplies,
+) -> Result<Option<&'a Result<Migrated, McpError>>, Need> {
+    let record = &draft.record;
+    if !draft.shape.migrates_from.contains(&record.version) {
+        return Ok(None);
+    }
+    match &supplies.migrated {
+        Some((epoch, migrated)) if *epoch == record.epoch => Ok(Some(migrated)),
+        _ => Err(Need::Migration(draft.shape.version.clone())),
+    }
 }
 
 fn no_version(task: &Task) -> Applied {
@@ -326,20 +367,10 @@ fn restore(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Ap
         return Ok(refused);
     }
     let checkpoint = checkpoint.clone();
-    let record = &mut draft.record;
-    let from = std::mem::replace(&mut record.state, checkpoint.state);
-    record.data = checkpoint.data;
-    record.error = None;
-    record.stop_reason = None;
-    record.history.push(HistoryEntry {
-        from,
-        to: record.state.clone(),
-        trigger: "restore".to_owned(),
-        at: draft.now_ms,
-    });
-    if record.history.len() > MAX_HISTORY {
-        record.history.remove(0);
-    }
+    draft.move_to(checkpoint.state, "restore");
+    draft.record.data = checkpoint.data;
+    draft.record.error = None;
+    draft.record.stop_reason = None;
     draft.begin_entry();
     draft.restored(&checkpoint.name);
     draft.settle_in();

@@ -53,6 +53,7 @@ impl<'a> Draft<'a> {
             effects: Vec::new(),
         };
         draft.record.rest = None;
+        draft.record.park_reason = None;
         if draft.record.epoch == 0 {
             draft.happened(Happening::Started);
         }
@@ -111,19 +112,25 @@ impl<'a> Draft<'a> {
 
     /// Goes from the current state to another, in which nothing has run yet.
     pub(crate) fn enter(&mut self, to: &Name, trigger: &str) {
+        let from = self.move_to(to.clone(), trigger);
+        self.begin_entry();
+        self.note(Happening::Transitioned, Some(from), Some(to.clone()), None);
+        self.settle_in();
+    }
+
+    /// Another state, and the history says so; returns the state before. Nothing begins by that.
+    pub(crate) fn move_to(&mut self, to: Name, trigger: &str) -> Name {
         let from = std::mem::replace(&mut self.record.state, to.clone());
         self.record.history.push(HistoryEntry {
             from: from.clone(),
-            to: to.clone(),
+            to,
             trigger: trigger.to_owned(),
             at: self.now_ms,
         });
         if self.record.history.len() > MAX_HISTORY {
             self.record.history.remove(0);
         }
-        self.begin_entry();
-        self.note(Happening::Transitioned, Some(from), Some(to.clone()), None);
-        self.settle_in();
+        from
     }
 
     /// Whether error states only lead to each other: as many changes by errors in a row as there are states.
@@ -307,8 +314,13 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// No engine knows the version: it rests as it is.
+    /// No engine knows the version: it rests as it is, until one comes that does.
     pub(crate) fn park(mut self, author: &Author) -> WorkflowRecord {
+        let (version, definition) = (self.record.version.clone(), &self.record.definition);
+        self.record.park_reason = Some(format!(
+            "no engine has version {version} of `{definition}`; it goes on when one is started"
+        ));
+        self.effect(EffectKind::AwaitVersion { version });
         self.record.rest = Some(self.phase).filter(|phase| *phase != WorkflowStatus::Running);
         self.phase = WorkflowStatus::Parked;
         self.happened(Happening::Parked);
@@ -422,6 +434,7 @@ fn effect_id(epoch: u64, kind: &EffectKind) -> String {
         EffectKind::Checkpoint { name, .. } => format!("{epoch}.checkpoint.{name}"),
         EffectKind::DeleteCheckpoint { name } => format!("{epoch}.delete.{name}"),
         EffectKind::Answer { request, .. } => format!("{epoch}.answer.{request}"),
+        EffectKind::AwaitVersion { .. } => format!("{epoch}.version"),
         EffectKind::Bury { task, .. } => format!("{epoch}.bury.{}", task.id),
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    Need, Supplies,
+    Migrated, Need, Supplies,
     advance::Ran,
     apply::is_its_timer,
     codes,
@@ -53,6 +53,8 @@ pub(crate) enum Action {
     FindStart,
     /// Read a checkpoint. [`Input::Checkpoint`].
     LoadCheckpoint(Name),
+    /// Run the migration function of a version. [`Input::Migrated`].
+    Migrate(String),
     /// Read the checkpoint that a fork begins with. [`Input::Origin`].
     LoadOrigin(Origin),
     /// Is an engine alive that has this version? [`Input::Elsewhere`].
@@ -93,6 +95,7 @@ pub(crate) enum Input {
     Checkpoint(Name, Option<Box<WorkflowCheckpoint>>),
     Origin(Option<Box<WorkflowCheckpoint>>),
     Elsewhere(bool),
+    Migrated(Box<Result<Migrated, McpError>>),
     Written(u64),
     Conflict,
     /// The record is larger than a message may be.
@@ -136,9 +139,11 @@ enum Stage {
     Fetching(Purpose),
     /// Whether another engine has the version.
     Asking,
+    /// Whether another engine has the version that a migration in the inbox leads to.
+    AskingForTarget(String),
     Parking,
-    /// The engine stops: the workflow is given to another.
-    Yielding,
+    /// The workflow is given to another engine, after a while.
+    Yielding(Duration),
     /// A write is done; its effects are being begun, or done where the next write has to wait for them.
     Effecting {
         wait: bool,
@@ -171,6 +176,13 @@ enum Room {
     Nothing,
 }
 
+/// Whether a write may begin with a migration, which needs a draft by the version that it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Migrations {
+    First,
+    Later,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub(crate) struct Drive {
@@ -189,6 +201,8 @@ pub(crate) struct Drive {
     writing: Option<WorkflowRecord>,
     /// The last write was too large: how much the next one holds beside what it is for.
     room: Room,
+    /// A version that a migration in the inbox leads to, and that no engine has.
+    nowhere: Option<String>,
     /// Before the next attempt.
     pause: Option<Duration>,
     now_ms: u64,
@@ -215,6 +229,7 @@ impl Drive {
             answered: false,
             writing: None,
             room: Room::Plenty,
+            nowhere: None,
             pause: None,
             now_ms: 0,
             stage: Stage::Reading {
@@ -263,6 +278,9 @@ impl Drive {
             (Stage::Running, Input::Ran(ran)) => self.advance(ran),
             (Stage::Rereading(ran), Input::Found(found)) => self.compare(found, ran),
             (Stage::Asking, Input::Elsewhere(elsewhere)) => self.asked(elsewhere),
+            (Stage::AskingForTarget(version), Input::Elsewhere(elsewhere)) => {
+                self.asked_for_target(version, elsewhere)
+            }
             (
                 Stage::Applying
                 | Stage::Advancing(_)
@@ -277,9 +295,9 @@ impl Drive {
                 self.answered = false;
                 self.read_again()
             }
-            (Stage::Running | Stage::Sleeping, Input::Yield) => self.give_away(),
-            (Stage::Yielding, Input::Written(_) | Input::Conflict | Input::TooLarge(_)) => {
-                Action::End(End::Later(Duration::ZERO))
+            (Stage::Running | Stage::Sleeping, Input::Yield) => self.give_away(Duration::ZERO),
+            (Stage::Yielding(delay), Input::Written(_) | Input::Conflict | Input::TooLarge(_)) => {
+                Action::End(End::Later(delay))
             }
             (Stage::Appending | Stage::Applying | Stage::TakingOver(_), Input::Conflict) => {
                 self.read_again()
@@ -294,6 +312,11 @@ impl Drive {
             (Stage::Fetching(purpose), Input::Checkpoint(name, found)) => {
                 let found = found.map(|found| *found);
                 self.supplies.checkpoints.push((name, found));
+                self.fetched(purpose)
+            }
+            (Stage::Fetching(purpose), Input::Migrated(migrated)) => {
+                let epoch = self.record().map_or(0, |record| record.epoch);
+                self.supplies.migrated = Some((epoch, *migrated));
                 self.fetched(purpose)
             }
             (Stage::Fetching(purpose), Input::Exited) => {
@@ -356,6 +379,10 @@ impl Drive {
                 self.finish()
             }
             _ if known => self.finish(),
+            _ if self.task.is_for_parked() => match self.is_parked_for_task() {
+                true => self.prepare(),
+                false => self.finish(),
+            },
             // Nothing waits for a time: whoever had it set has gone on.
             _ if self.task.task == Verb::Wake && self.timed_wait().is_none() => self.finish(),
             _ if self.too_early().is_some() => {
@@ -590,6 +617,14 @@ impl Drive {
         let until = self.timed_wait().filter(|until| self.now_ms < *until)?;
         let stray = self.task.task == Verb::Wake && !is_its_timer(self.record()?, &self.task);
         stray.then(|| Duration::from_millis(until - self.now_ms))
+    }
+
+    /// Whether the workflow is parked for want of the version that the task says is there.
+    fn is_parked_for_task(&self) -> bool {
+        self.record().is_some_and(|record| {
+            record.status == WorkflowStatus::Parked
+                && self.task.version.as_deref() == Some(&record.version)
+        })
     }
 
     fn is_answered_by_others(&self) -> bool {

@@ -75,6 +75,7 @@ pub(crate) fn started(
         parent: task.from.as_ref().map(|from| from.workflow_id.clone()),
         conversation_id: task.conversation_id.clone(),
         traceparent: task.traceparent.clone(),
+        park_reason: None,
         stop_reason: None,
         wait: None,
         received: None,

@@ -45,6 +45,7 @@ fn shape() -> WorkflowShape {
         on_error: None,
         events: WorkflowEvents::All,
         indexes: Vec::new(),
+        migrates_from: Vec::new(),
     }
 }
 
@@ -126,8 +127,8 @@ fn outcome(phase: Phase, task: &Task, has_checkpoint: bool) -> String {
         ..copy
     });
     let supplies = Supplies {
-        exited: None,
         checkpoints: vec![(name("go"), checkpoint)],
+        ..Supplies::default()
     };
     let mut draft = Draft::open(record, &shape, 5_000);
     match apply(&mut draft, task, &supplies).unwrap() {

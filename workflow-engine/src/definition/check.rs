@@ -6,7 +6,7 @@ use mcp_runtime::{InvalidName, Name};
 
 use crate::shape::{StateKind, StateShape, WorkflowEvents, WorkflowShape, millis};
 
-use super::state::WorkflowState;
+use super::{migration::Migrations, state::WorkflowState};
 
 /// A definition that cannot be run, with everything that is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,7 @@ pub(super) fn shape<S: Send + Sync + 'static>(
     initial: Option<&str>,
     on_error: Option<&str>,
     events: WorkflowEvents,
+    migrations: &Migrations,
     states: &[(String, WorkflowState<S>)],
 ) -> Result<WorkflowShape, DefinitionError> {
     let mut mistakes = Vec::new();
@@ -32,8 +33,17 @@ pub(super) fn shape<S: Send + Sync + 'static>(
     if let Some(shape) = &shape {
         mistakes.extend(graph_mistakes(shape));
     }
+    let mut migrates_from: Vec<String> = migrations.keys().cloned().collect();
+    migrates_from.sort();
+    if migrates_from.iter().any(|from| from == version) {
+        mistakes.push(format!("version {version} is to migrate from itself"));
+    }
     match (shape, mistakes.is_empty()) {
-        (Some(shape), true) => Ok(WorkflowShape { events, ..shape }),
+        (Some(shape), true) => Ok(WorkflowShape {
+            events,
+            migrates_from,
+            ..shape
+        }),
         _ => Err(DefinitionError {
             definition: name.to_owned(),
             mistakes,
@@ -114,6 +124,7 @@ fn read<S: Send + Sync + 'static>(
         on_error,
         events: WorkflowEvents::default(),
         indexes: Vec::new(),
+        migrates_from: Vec::new(),
     })
 }
 

@@ -1,6 +1,10 @@
 //! One delivery of one task: the core says what, this does it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use mcp_runtime::{
     Format, McpError, Name, TraceContext, code, telemetry,
@@ -12,7 +16,7 @@ use tracing::Instrument;
 use crate::{
     checkpoint::WorkflowCheckpoint,
     context::{Part, Scope},
-    core::{Action, Drive, End, Input, Ran},
+    core::{Action, Drive, End, Input, Migrated, Ran},
     definition::Definition,
     failpoint::failpoint,
     record::WorkflowRecord,
@@ -112,6 +116,7 @@ impl Driving<'_> {
             Action::FindStart => self.find_start().await?,
             Action::LoadCheckpoint(name) => self.load_checkpoint(name).await?,
             Action::LoadOrigin(origin) => self.load_origin(&origin).await?,
+            Action::Migrate(version) => Input::Migrated(Box::new(self.migrate(&version))),
             Action::AskForVersion(version) => self.ask_for_version(&version).await?,
             Action::Write(record, revision) => self.write(&record, revision, lease).await?,
             Action::Confirm { effects, wait } => {
@@ -287,6 +292,20 @@ impl Driving<'_> {
             trace: trace::given(&record),
             record: Arc::new(record),
             part: Part::State,
+        })
+    }
+
+    /// Runs the author's function; a panic in it is a refusal.
+    fn migrate(&self, version: &str) -> Result<Migrated, McpError> {
+        let missing = || McpError::permanent(code::INTERNAL).message("there is no such migration");
+        let record = self.core.record().ok_or_else(missing)?;
+        let definition = self.family.version(version).ok_or_else(missing)?;
+        let migrate = definition.migrations.get(&record.version);
+        let migrate = migrate.ok_or_else(missing)?;
+        let migrated = catch_unwind(AssertUnwindSafe(|| migrate(record)));
+        migrated.unwrap_or_else(|_| {
+            Err(McpError::permanent(code::HANDLER_PANICKED)
+                .message(format!("the migration to version {version} panicked")))
         })
     }
 

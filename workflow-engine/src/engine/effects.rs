@@ -16,17 +16,19 @@ use crate::{
     checkpoint::WorkflowCheckpoint,
     effect::{Effect, EffectKind, EventEffect},
     record::{WorkflowRecord, WorkflowStatus},
+    store::Parked,
     task::{Task, Verb},
 };
 
 use super::{
     home::{Home, PAUSE},
+    revive,
     settle::{answering, encoded},
     trace::given,
 };
 
 /// How long one publish is repeated before it is begun anew.
-const PUBLISH_TIME: Duration = Duration::from_secs(20);
+pub(super) const PUBLISH_TIME: Duration = Duration::from_secs(20);
 
 /// The last millisecond of the year 9998.
 const LATEST_MS: u64 = 253_370_764_799_999;
@@ -144,6 +146,15 @@ impl Doing {
                 let id = self.record.id.as_str();
                 let epoch = effect.epoch();
                 self.home.store.delete_checkpoint(id, name, epoch).await
+            }
+            EffectKind::AwaitVersion { version } => {
+                let parked = Parked {
+                    definition: self.definition.clone(),
+                    version: version.clone(),
+                    workflow_id: self.record.id.clone(),
+                    epoch: effect.epoch(),
+                };
+                revive::await_version(&self.home, &parked).await
             }
             EffectKind::Bury { task, error } => self.bury(task, error).await,
             EffectKind::Answer {

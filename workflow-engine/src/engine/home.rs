@@ -88,6 +88,11 @@ impl Home {
 }
 
 impl Family {
+    pub(super) fn versions(&self) -> impl Iterator<Item = &str> {
+        let versions = self.versions.iter();
+        versions.map(|definition| definition.shape.version.as_str())
+    }
+
     pub(super) fn version(&self, version: &str) -> Option<&Arc<Definition>> {
         self.versions
             .iter()

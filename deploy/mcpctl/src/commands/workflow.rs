@@ -10,6 +10,7 @@ mod engines;
 mod follow;
 mod graph;
 mod list;
+mod migrate;
 mod path;
 mod restore;
 mod resume;
@@ -56,6 +57,8 @@ pub(crate) enum WorkflowCommand {
     DeleteCheckpoint(delete_checkpoint::DeleteCheckpointArgs),
     /// Lets a failed or parked one go on from its state
     Resume(resume::ResumeArgs),
+    /// Takes one to another version of its definition
+    Migrate(migrate::MigrateArgs),
     /// Stops one, after the state that runs
     Stop(stop::StopArgs),
     /// Starts workflows and sends commands by interval or cron
@@ -81,6 +84,7 @@ pub(crate) async fn run(command: WorkflowCommand, global: &Global) -> Result<(),
             Box::pin(delete_checkpoint::run(args, global)).await
         }
         WorkflowCommand::Resume(args) => Box::pin(resume::run(args, global)).await,
+        WorkflowCommand::Migrate(args) => Box::pin(migrate::run(args, global)).await,
         WorkflowCommand::Stop(args) => Box::pin(stop::run(args, global)).await,
         WorkflowCommand::Schedule(args) => Box::pin(schedule::run(args, global)).await,
         WorkflowCommand::Graph(args) => Box::pin(graph::run(args, global)).await,

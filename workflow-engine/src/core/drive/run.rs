@@ -16,8 +16,8 @@ use crate::{
 };
 
 use super::{
-    Action, Drive, ELSEWHERE_DELAY, End, McpError, Purpose, Ran, Room, Stage, TOO_LARGE_DELAY,
-    Takeover, Verb, Versioned,
+    Action, Drive, ELSEWHERE_DELAY, End, McpError, Migrations, Purpose, Ran, Room, Stage,
+    TOO_LARGE_DELAY, Takeover, Verb, Versioned,
 };
 
 /// A state whose engines vanished this often has killed them. More than a command is given: replicas die every few
@@ -62,10 +62,10 @@ impl Drive {
     }
 
     /// Another engine is to go on at once. That is no death: a driver without a delivery is not counted when it is taken over.
-    pub(super) fn give_away(&mut self) -> Action {
+    pub(super) fn give_away(&mut self, delay: Duration) -> Action {
         let written = self.base.as_ref().is_some_and(|base| base.revision > 0);
         let Some(mut record) = self.record().filter(|_| written).cloned() else {
-            return Action::End(End::Later(Duration::ZERO));
+            return Action::End(End::Later(delay));
         };
         record.epoch += 1;
         record.updated_at = self.now_ms;
@@ -73,7 +73,7 @@ impl Drive {
             task: self.task.id.clone(),
             delivery: 0,
         });
-        self.write(record, Stage::Yielding)
+        self.write(record, Stage::Yielding(delay))
     }
 
     /// What is written becomes what is known, and its effects are begun.
@@ -187,7 +187,7 @@ impl Drive {
         let mut draft = self.draft(&shape);
         self.pause = advance(&mut draft, &ran);
         let entry = draft.record.entry;
-        self.take_into(&mut draft);
+        self.take_into(&mut draft, Migrations::Later);
         if draft.record.entry != entry {
             self.pause = None;
         }
@@ -258,6 +258,10 @@ impl Drive {
             return Action::End(End::Silent);
         };
         let drives = (record.driver.as_ref()).is_some_and(|driver| driver.task == self.task.id);
+        if record.status == WorkflowStatus::Parked && self.task.is_for_parked() {
+            // Who had the version is gone again; whoever brings it next says so anew.
+            return self.finish();
+        }
         if record.status == WorkflowStatus::Parked {
             // It rests already; the task waits with it.
             return self.append();
@@ -270,6 +274,15 @@ impl Drive {
         }
         let record = draft.park(&self.author);
         self.write(record, Stage::Parking)
+    }
+
+    /// A migration in the inbox leads to a version that this engine lacks: one that has it goes on, if there is any.
+    pub(super) fn asked_for_target(&mut self, version: String, elsewhere: bool) -> Action {
+        if elsewhere {
+            return self.give_away(ELSEWHERE_DELAY);
+        }
+        self.nowhere = Some(version);
+        self.take_in()
     }
 
     /// The last effects, and then the end.

@@ -9,7 +9,7 @@ use crate::{
     task::{Task, Verb},
 };
 
-use super::{Action, Draft, Drive, End, Need, Purpose, Room, Stage, TOO_LARGE_DELAY};
+use super::{Action, Draft, Drive, End, Migrations, Need, Purpose, Room, Stage, TOO_LARGE_DELAY};
 
 impl Drive {
     /// Applies the delivery's own task to a workflow that nobody drives.
@@ -34,6 +34,10 @@ impl Drive {
     pub(super) fn take_in(&mut self) -> Action {
         let first = self.record().and_then(|record| record.inbox.first());
         let target = first.and_then(|task| self.target_of(task));
+        if let Some(version) = first.and_then(|task| self.lacks_target_of(task)) {
+            self.stage = Stage::AskingForTarget(version.clone());
+            return Action::AskForVersion(version);
+        }
         // A stop needs no more of the definition than any version has, nor does what has ended.
         let stops = first.is_some_and(|task| task.task == Verb::Stop)
             || self
@@ -47,7 +51,7 @@ impl Drive {
         };
         let mut draft = self.draft(&shape);
         let entry = draft.record.entry;
-        if let (0, Some(need)) = self.take_into(&mut draft) {
+        if let (0, Some(need)) = self.take_into(&mut draft, Migrations::First) {
             return self.fetch(need, Purpose::TakingIn);
         }
         if draft.record.entry != entry {
@@ -58,7 +62,11 @@ impl Drive {
     }
 
     /// Takes tasks from the inbox in their order. Returns how many, and what the next one needs.
-    pub(super) fn take_into(&self, draft: &mut Draft<'_>) -> (usize, Option<Need>) {
+    pub(super) fn take_into(
+        &self,
+        draft: &mut Draft<'_>,
+        migrations: Migrations,
+    ) -> (usize, Option<Need>) {
         let mut taken = 0;
         let most = match self.room {
             Room::Plenty => usize::MAX,
@@ -67,7 +75,8 @@ impl Drive {
         };
         while let Some(task) = draft.record.inbox.first().cloned() {
             // A migration needs a draft of its own, by the version that it leads to.
-            let apart = taken > 0 && task.task == Verb::Migrate;
+            let apart =
+                task.task == Verb::Migrate && (taken > 0 || migrations == Migrations::Later);
             if taken == most || apart || collides(draft, &task) {
                 break;
             }
@@ -82,6 +91,18 @@ impl Drive {
             taken += 1;
         }
         (taken, None)
+    }
+
+    /// The version that a migration leads to, when this engine lacks it and others have not been asked for it.
+    fn lacks_target_of(&self, task: &Task) -> Option<String> {
+        let version = task
+            .version
+            .as_ref()
+            .filter(|_| task.task == Verb::Migrate)?;
+        let own = self.record().map(|record| &record.version) == Some(version);
+        let known = own || self.target_of(task).is_some();
+        let asked = self.nowhere.as_ref() == Some(version);
+        (!known && !asked).then(|| version.clone())
     }
 
     /// Of several tasks each is tried alone; one that is too large alone is refused.
@@ -110,6 +131,7 @@ impl Drive {
         match need {
             Need::Exit => Action::Exit,
             Need::Checkpoint(name) => Action::LoadCheckpoint(name),
+            Need::Migration(version) => Action::Migrate(version),
         }
     }
 

@@ -72,10 +72,12 @@ impl Client {
         Self { plan }
     }
 
-    /// What wakes a parked workflow at last.
-    pub(super) fn resume(number: usize) -> Task {
-        let mut resume = task(&mut Dice(1), Verb::Resume, number);
-        resume.reply_to = None;
-        resume
+    /// A time that has come, or a version.
+    pub(super) fn wake(id: &str, entry: u64) -> Task {
+        let mut wake = task(&mut Dice(1), Verb::Wake, 0);
+        wake.reply_to = None;
+        wake.id = id.to_owned();
+        wake.entry = Some(entry);
+        wake
     }
 }

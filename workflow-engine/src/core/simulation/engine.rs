@@ -86,6 +86,14 @@ impl World {
                 let found = found.and_then(|(_, copy)| copy.clone()).map(Box::new);
                 Some(Input::Checkpoint(name, found))
             }
+            Action::Migrate(version) => {
+                assert_eq!(version, "2", "the only one with a migration function");
+                let record = self.deliveries[at]
+                    .drive
+                    .record()
+                    .expect("a record migrates");
+                Some(Input::Migrated(Box::new(script::migrate(record))))
+            }
             // Forks are tried against a real server.
             Action::LoadOrigin(_) => Some(Input::Origin(None)),
             Action::AskForVersion(version) => {

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use mcp_runtime::{McpError, Name, Raw};
 
 use crate::{
-    core::advance::{Next, Outcome, Ran},
+    core::{
+        Migrated,
+        advance::{Next, Outcome, Ran},
+    },
     record::WorkflowRecord,
     shape::{StateKind, StateRetry, StateShape, WorkflowEvents, WorkflowShape},
 };
@@ -78,7 +81,24 @@ pub(super) fn shape(version: &str, events: WorkflowEvents) -> Arc<WorkflowShape>
         on_error: None,
         events,
         indexes: Vec::new(),
+        migrates_from: match version {
+            "2" => vec!["1".to_owned()],
+            _ => Vec::new(),
+        },
     })
+}
+
+/// Refuses some, and renames a state.
+pub(super) fn migrate(record: &WorkflowRecord) -> Result<Migrated, McpError> {
+    if record.epoch % 5 == 0 {
+        return Err(McpError::permanent("NOT_NOW"));
+    }
+    let state = match record.state.as_str() {
+        "a" => name("b"),
+        _ => record.state.clone(),
+    };
+    let data = record.data.clone();
+    Ok(Migrated { state, data })
 }
 
 /// What a handler decides depends on what it can see, and nothing else.

@@ -75,9 +75,12 @@ pub(super) struct World {
     pub(super) client: Client,
     pub(super) faults_left: usize,
     pub(super) faults: usize,
+    wakes: usize,
     pub(super) ledger: Ledger,
     pub(super) seen: Seen,
     versions: Vec<Arc<WorkflowShape>>,
+    /// Notes about parked workflows: the version that they wait for.
+    notes: Vec<String>,
 }
 
 impl World {
@@ -102,9 +105,11 @@ impl World {
             client,
             faults_left,
             faults: 0,
+            wakes: 0,
             ledger: Ledger::default(),
             seen: Seen::default(),
             versions,
+            notes: Vec::new(),
             dice,
         };
         let rolling = world.dice.percent(30);
@@ -138,13 +143,12 @@ impl World {
         let parked =
             (self.store.record()).is_some_and(|record| record.status == WorkflowStatus::Parked);
         if quiet && parked {
-            // The versions that it lacked have come, and somebody says so.
+            // The version that it lacked comes, and that alone must set it going.
             self.seen.parked += 1;
-            for replica in &mut self.replicas {
-                replica.shapes.clone_from(&self.versions);
-            }
-            let number = 1_000 + self.store.writes.len();
-            self.client.plan.push(Client::resume(number));
+            let at = self.dice.below(self.replicas.len());
+            self.replicas[at].shapes.clone_from(&self.versions);
+            self.revive(at);
+            assert!(!self.queue.is_empty(), "nobody ever wakes what is parked");
             return false;
         }
         quiet
@@ -236,6 +240,43 @@ impl World {
         let at = self.dice.below(self.replicas.len());
         self.tell(|| format!("replica {at} now has {} versions", shapes.len()));
         self.replicas[at].shapes = shapes;
+        self.revive(at);
+    }
+
+    /// What an engine does that brings versions: it wakes whatever is parked for want of them.
+    fn revive(&mut self, at: usize) {
+        let has = |version: &String| {
+            let mut shapes = self.replicas[at].shapes.iter();
+            shapes.any(|shape| shape.version == *version)
+        };
+        let wanted: Vec<String> = (self.notes.iter())
+            .filter(|version| has(version))
+            .cloned()
+            .collect();
+        let parked = |version: &String| {
+            self.store.record().is_some_and(|record| {
+                record.status == WorkflowStatus::Parked && record.version == *version
+            })
+        };
+        if let Some(version) = wanted.into_iter().find(parked) {
+            self.wake_parked(version);
+        }
+    }
+
+    fn wake_parked(&mut self, version: String) {
+        self.wakes += 1;
+        let mut wake = Client::wake(&format!("w.parked.{}", self.wakes), 0);
+        wake.version = Some(version);
+        self.enqueue(wake);
+    }
+
+    /// The note comes first, then a look at who is there: who comes in between finds the note.
+    fn await_version(&mut self, version: &str) {
+        self.notes.push(version.to_owned());
+        let mut shapes = self.replicas.iter().flat_map(|replica| &replica.shapes);
+        if shapes.any(|shape| shape.version == version) {
+            self.wake_parked(version.to_owned());
+        }
     }
 
     /// What an effect does to the world; doing it twice does no harm.
@@ -258,6 +299,7 @@ impl World {
             EffectKind::DeleteCheckpoint { name } => {
                 self.put_checkpoint(name, effect.epoch(), None);
             }
+            EffectKind::AwaitVersion { version } => self.await_version(version),
             EffectKind::Bury { task, error } => self.ledger.answer(&task.id, Some(error)),
             EffectKind::Answer { request, error, .. } => {
                 self.ledger.answer(request, error.as_ref());
@@ -288,10 +330,7 @@ impl World {
         if !self.timers_set.insert(id.clone()) {
             return;
         }
-        let mut wake = Client::resume(0);
-        wake.task = Verb::Wake;
-        wake.id = id;
-        wake.entry = Some(entry);
+        let mut wake = Client::wake(&id, entry);
         wake.attempt = Some(attempt);
         self.timer = Some((wake, at_ms));
     }

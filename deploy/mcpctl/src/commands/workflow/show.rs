@@ -95,9 +95,10 @@ fn head(record: &WorkflowRecord, now_ms: u64) -> Vec<String> {
 /// What there is to say about the status.
 fn remark(record: &WorkflowRecord) -> String {
     match (record.status, &record.stop_reason) {
-        (WorkflowStatus::Parked, _) => {
-            format!(": no engine knows version {}", record.version)
-        }
+        (WorkflowStatus::Parked, _) => match &record.park_reason {
+            Some(reason) => format!(": {reason}"),
+            None => format!(": no engine has version {}", record.version),
+        },
         (_, Some(reason)) => format!(": {reason}"),
         _ => String::new(),
     }

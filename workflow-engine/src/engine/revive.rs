@@ -1,0 +1,106 @@
+//! Workflows that are parked go on when an engine comes that has their version.
+//!
+//! Whoever parks one leaves a note, and then looks whether such an engine is there; whoever comes shows itself, and then
+//! looks for notes. So one of the two finds the other, however their steps fall.
+
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use mcp_runtime::{
+    Format, Name,
+    transport::{self, StoreError},
+};
+
+use crate::{
+    record::WorkflowStatus,
+    store::Parked,
+    task::{Task, Verb},
+};
+
+use super::{
+    effects::PUBLISH_TIME,
+    home::{Home, PAUSE},
+};
+
+/// Wakes what is parked for want of the versions that this engine brings; ends with it.
+pub(super) async fn parked(home: Arc<Home>) {
+    let abandon = home.abandon.clone();
+    let waking = async {
+        for (name, family) in home.families() {
+            for version in family.versions() {
+                until_woken(&home, name, version).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = abandon.cancelled() => {}
+        () = waking => {}
+    }
+}
+
+async fn until_woken(home: &Home, definition: &Name, version: &str) {
+    loop {
+        match wake_all(home, definition, version).await {
+            Ok(true) => return,
+            // Its own presence is not to be seen yet.
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "parked workflows cannot be found, trying again"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether this engine shows, and all notes have been seen to.
+async fn wake_all(home: &Home, definition: &Name, version: &str) -> Result<bool, StoreError> {
+    if !home.is_elsewhere(definition, version).await? {
+        return Ok(false);
+    }
+    for parked in home.store.parked(definition, version).await? {
+        let found = home.store.read_fresh(parked.workflow_id.as_str()).await?;
+        let waits = found.is_some_and(|found| {
+            let record = &found.record;
+            record.status == WorkflowStatus::Parked && record.version == parked.version
+        });
+        match waits {
+            // The note stays until the workflow is seen to have gone on: the wake may meet nobody who has the version.
+            true => wake(home, &parked).await?,
+            false => home.store.forget_parked(&parked).await?,
+        }
+    }
+    Ok(true)
+}
+
+/// The effect of parking.
+pub(super) async fn await_version(home: &Home, parked: &Parked) -> Result<(), StoreError> {
+    home.store.note_parked(parked).await?;
+    match home
+        .is_elsewhere(&parked.definition, &parked.version)
+        .await?
+    {
+        true => wake(home, parked).await,
+        false => Ok(()),
+    }
+}
+
+async fn wake(home: &Home, parked: &Parked) -> Result<(), StoreError> {
+    let id = parked.workflow_id.clone();
+    let mut task = Task::new(Verb::Wake, parked.definition.clone(), id, home.now_ms());
+    // Each engine's own: another one's may have met nobody.
+    task.id = format!(
+        "{}.{}.{}.wake",
+        parked.workflow_id, parked.epoch, home.instance
+    );
+    task.entry = Some(0);
+    task.version = Some(parked.version.clone());
+    let body = task.encode().map_err(|error| StoreError::Refused {
+        code: 0,
+        description: error.to_string(),
+    })?;
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", task.id.as_str());
+    headers.insert("Content-Type", Format::Msgpack.content_type());
+    let subject = home.store.task_subject(&task);
+    transport::publish(&home.client, subject, headers, body, PUBLISH_TIME)
+        .await
+        .map(drop)
+}
