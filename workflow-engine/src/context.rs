@@ -12,7 +12,7 @@ use mcp_runtime::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
-use crate::record::{Signal, WorkflowRecord};
+use crate::record::{CompensationStep, Signal, WorkflowRecord};
 
 /// Which function of a state runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,10 +89,18 @@ impl<S> WorkflowContext<S> {
         &self.scope.record.version
     }
 
-    /// The state that runs.
+    /// The state that runs, or that is being undone.
     #[must_use]
     pub fn current_state(&self) -> &str {
-        self.scope.record.state.as_str()
+        let record = &self.scope.record;
+        let undone = record.compensates().map(|step| &step.state);
+        undone.unwrap_or(&record.state).as_str()
+    }
+
+    /// In a compensation: what is being undone, with the entry whose keys its commands had.
+    #[must_use]
+    pub fn compensates(&self) -> Option<&CompensationStep> {
+        self.scope.record.compensates()
     }
 
     /// Counts the entries into states; the same over the retries of one.

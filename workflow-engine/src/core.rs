@@ -1,11 +1,13 @@
 //! The rules of workflows as pure functions: no clock, no network, no tasks of the runtime.
 //!
-//! `draft` is a record that is being changed; `apply` is what a task does to it, `advance` what the end of a state does; `drive`
+//! `draft` is a record that is being changed; `apply` is what a task does to it, `advance` what the end of a state does, `compensate` how
+//! completed states are undone; `drive`
 //! is one delivery of one task from the first read to the acknowledgement. The shell in `engine` does what `drive` says,
 //! and so do the simulations in the tests.
 
 mod advance;
 mod apply;
+mod compensate;
 mod draft;
 mod drive;
 #[cfg(test)]

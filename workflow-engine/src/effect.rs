@@ -109,6 +109,7 @@ pub(crate) enum Happening {
     Failed,
     Stopped,
     Parked,
+    Compensating,
     Checkpointed,
     Restored,
 }
@@ -123,6 +124,7 @@ impl Happening {
             Self::Failed => "failed",
             Self::Stopped => "stopped",
             Self::Parked => "parked",
+            Self::Compensating => "compensating",
             Self::Checkpointed => "checkpointed",
             Self::Restored => "restored",
         }

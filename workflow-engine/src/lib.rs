@@ -24,7 +24,10 @@ pub use checkpoint::WorkflowCheckpoint;
 pub use context::WorkflowContext;
 pub use definition::{DefinitionError, Workflow, WorkflowMigration, WorkflowState};
 pub use engine::{Definitions, Engine, EngineConfig, EngineError};
-pub use record::{Driver, HistoryEntry, Signal, WorkflowRecord, WorkflowStatus};
+pub use record::{
+    Compensation, CompensationProgress, CompensationStep, Driver, HistoryEntry, Signal,
+    WorkflowRecord, WorkflowStatus,
+};
 pub use schedule::{
     AddSchedule, CatchUp, Fired, SCHEDULES, Schedule, ScheduleInfo, Schedules, schedule_workflow,
 };

@@ -1,5 +1,10 @@
 //! The record of a workflow: everything that is known of it, in one value that is written as a whole.
 
+mod compensation;
+
+pub(crate) use compensation::MAX_COMPENSATIONS;
+pub use compensation::{Compensation, CompensationProgress, CompensationStep};
+
 use mcp_runtime::{DecodeError, EncodeError, Format, McpError, Name, Raw, Token};
 use serde::{Deserialize, Serialize};
 
@@ -188,6 +193,9 @@ pub struct WorkflowRecord {
     /// Why it was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<String>,
+    /// What is to be undone should it fail, and how far that has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<Compensation>,
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) wait: Option<Wait>,
@@ -236,6 +244,12 @@ impl WorkflowRecord {
     /// When it is no record of this version.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         Format::Msgpack.decode(body)
+    }
+
+    /// The completed state that is being undone.
+    #[must_use]
+    pub fn compensates(&self) -> Option<&CompensationStep> {
+        self.compensation.as_ref()?.current()
     }
 
     pub(crate) fn encode(&self) -> Result<bytes::Bytes, EncodeError> {

@@ -19,22 +19,17 @@ pub(crate) type Work<T> = Box<dyn Fn(Scope) -> BoxFuture<Result<T, McpError>> + 
 #[derive(Default)]
 pub(crate) struct Steps {
     pub(crate) handler: Option<Work<WorkflowTransitionResult>>,
+    pub(crate) compensate: Option<Work<()>>,
     pub(crate) on_enter: Option<Work<()>>,
     pub(crate) on_exit: Option<Work<()>>,
 }
 
-/// Runs a state from wherever its entry has got to.
+/// Runs a state from wherever its entry has got to, or its compensation.
 pub(crate) async fn run(steps: &Steps, state: &StateShape, scope: Scope) -> Ran {
     let mut entered = scope.record.entered;
-    let outcome = match state.timeout_ms.map(Duration::from_millis) {
-        None => whole(steps, &scope, &mut entered).await,
-        Some(limit) => {
-            let timed = tokio::time::timeout(limit, whole(steps, &scope, &mut entered)).await;
-            timed.unwrap_or_else(|_| {
-                Err(McpError::temporary(code::TIMEOUT)
-                    .message(format!("`{}` did not end within {limit:?}", state.name)))
-            })
-        }
+    let outcome = match scope.record.compensates() {
+        Some(_) => in_time(state, undone(steps, &scope)).await,
+        None => in_time(state, whole(steps, &scope, &mut entered)).await,
     };
     let outcome = outcome.and_then(WorkflowTransitionResult::outcome);
     Ran {
@@ -42,6 +37,30 @@ pub(crate) async fn run(steps: &Steps, state: &StateShape, scope: Scope) -> Ran 
         outcome,
         draw: rand::random(),
     }
+}
+
+async fn in_time<T>(
+    state: &StateShape,
+    work: impl Future<Output = Result<T, McpError>>,
+) -> Result<T, McpError> {
+    let Some(limit) = state.timeout_ms.map(Duration::from_millis) else {
+        return work.await;
+    };
+    let timed = tokio::time::timeout(limit, work).await;
+    timed.unwrap_or_else(|_| {
+        Err(McpError::temporary(code::TIMEOUT)
+            .message(format!("`{}` did not end within {limit:?}", state.name)))
+    })
+}
+
+/// A compensation decides nothing: it is done, or it is not.
+async fn undone(steps: &Steps, scope: &Scope) -> Result<WorkflowTransitionResult, McpError> {
+    let Some(compensate) = &steps.compensate else {
+        return Err(McpError::permanent(code::NO_SUCH_STATE)
+            .message("this version of the definition has no compensation for the state"));
+    };
+    guarded(compensate(scope.part(Part::State))).await?;
+    Ok(WorkflowTransitionResult::stay())
 }
 
 async fn whole(

@@ -91,6 +91,9 @@ pub struct StateShape {
     /// Where it leads to when it has failed for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_error: Option<Name>,
+    /// It can be undone, and this is how failures of that are retried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<StateRetry>,
     /// Of a state that waits: the signal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<Name>,

@@ -88,6 +88,9 @@ pub struct Task {
     pub(crate) from: Option<Origin>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) traceparent: Option<String>,
+    /// Of a stop: what is completed is undone first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) compensate: bool,
     /// Whether the answer is to be JSON: the encoding that the task came in.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) json: bool,
@@ -142,6 +145,7 @@ impl Task {
             attempt: None,
             from: None,
             traceparent: None,
+            compensate: false,
             json: false,
         }
     }
@@ -227,6 +231,11 @@ impl Task {
 
     pub(crate) fn encode(&self) -> Result<Bytes, EncodeError> {
         Format::Msgpack.encode(self)
+    }
+
+    /// A stop after which nothing runs any more.
+    pub(crate) fn stops_at_once(&self) -> bool {
+        self.task == Verb::Stop && !self.compensate
     }
 
     /// A `wake` for a workflow that is parked for want of a version, which somebody has brought.

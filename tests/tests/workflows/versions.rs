@@ -75,7 +75,10 @@ async fn a_workflow_without_its_version_is_parked_and_goes_on_when_that_comes() 
             assert!(told.timeout(Duration::from_millis(300)).await.is_err());
             let parked = author.until_status(id, WorkflowStatus::Parked).await;
             let reason = parked.park_reason.as_deref().unwrap_or_default();
-            assert!(reason.contains("no engine has version 1 of `shop`"), "{reason}");
+            assert!(
+                reason.contains("no engine has version 1 of `shop`"),
+                "{reason}"
+            );
         }
         let again = author.engine(definition("1")).await?;
         for id in ["a", "b"] {
@@ -110,14 +113,23 @@ async fn a_migration_takes_state_and_data_over_or_leaves_both() -> TestResult {
         let refused = refused.expect_err("it has no price");
         assert_eq!(refused.code(), "A_GIFT");
         let after = workflows.get_workflow("gift").await?.expect("it is there");
-        assert_eq!((after.epoch, &after.version), (before.epoch, &before.version));
+        assert_eq!(
+            (after.epoch, &after.version),
+            (before.epoch, &before.version)
+        );
         let unknown = workflows.migrate_workflow("gift", "9").await;
         assert_eq!(unknown.expect_err("nobody has it").code(), "STATE_MISMATCH");
 
         let moved = workflows.migrate_workflow("paid", "3").await?;
-        assert_eq!((moved.version.as_str(), moved.state.as_str()), ("3", "till"));
+        assert_eq!(
+            (moved.version.as_str(), moved.state.as_str()),
+            ("3", "till")
+        );
         assert_eq!(moved.data::<Value>()?, json!({"cents": 700}));
-        assert_eq!(moved.history.last().map(|last| last.trigger.as_str()), Some("migrate"));
+        assert_eq!(
+            moved.history.last().map(|last| last.trigger.as_str()),
+            Some("migrate")
+        );
         workflows.signal_workflow("paid", "paid", json!({})).await?;
         let done = author.until_status("paid", WorkflowStatus::Completed).await;
         assert_eq!(path(&done), ["pick", "gate", "till", "sent"]);
@@ -139,7 +151,10 @@ async fn a_rolling_change_breaks_nothing_and_mixes_nothing() -> TestResult {
         let loading = stream::iter(&ids).map(|id| async {
             let create = author.workflows.create_workflow("shop", None, json!({}));
             create.id(id).await?;
-            author.workflows.signal_workflow(id, "paid", json!({})).await
+            author
+                .workflows
+                .signal_workflow(id, "paid", json!({}))
+                .await
         });
         let loading = loading.buffer_unordered(8).collect::<Vec<_>>();
         let (told, _new) = tokio::join!(loading, replace(&author, old));
@@ -153,9 +168,14 @@ async fn a_rolling_change_breaks_nothing_and_mixes_nothing() -> TestResult {
             assert_eq!(path(&done), ["pick", "gate", "pack", "sent"], "{done:?}");
             versions.push((id.as_str(), done.version.clone()));
         }
-        let versions: Vec<(&str, &str)> =
-            versions.iter().map(|(id, version)| (*id, version.as_str())).collect();
-        let of_two = versions.iter().filter(|(_, version)| *version == "2").count();
+        let versions: Vec<(&str, &str)> = versions
+            .iter()
+            .map(|(id, version)| (*id, version.as_str()))
+            .collect();
+        let of_two = versions
+            .iter()
+            .filter(|(_, version)| *version == "2")
+            .count();
         println!("{of_two} of {LOAD} workflows began with version 2");
         assert!((1..LOAD).contains(&of_two), "both were alive: {of_two}");
         check_versions(&author, &versions);

@@ -9,10 +9,10 @@ use crate::{
     shape::{StateKind, StateShape, millis},
 };
 
-use super::{codes, draft::Draft, refusal};
+use super::{codes, compensate::compensated, draft::Draft, refusal};
 
 /// Retries sooner than this are slept out by the engine that has the task; longer ones are timers.
-const TIMER_FROM: Duration = Duration::from_secs(1);
+pub(super) const TIMER_FROM: Duration = Duration::from_secs(1);
 
 /// What a state decided.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +50,9 @@ pub(crate) struct Ran {
 
 /// Takes in how a run ended. Returns how long to wait before the next attempt when that is not worth a timer.
 pub(crate) fn advance(draft: &mut Draft<'_>, ran: &Ran) -> Option<Duration> {
+    if draft.is_compensating() {
+        return compensated(draft, ran);
+    }
     draft.record.entered = ran.entered;
     let Some(state) = draft.shape.state(&draft.record.state).cloned() else {
         fail_without_state(draft);
@@ -184,6 +187,9 @@ fn retry_or_fail(
 
 /// To the error state, if there is one to go to; an error state that fails itself ends the workflow.
 pub(crate) fn fail(draft: &mut Draft<'_>, state: &StateShape, error: McpError) {
+    if draft.is_compensating() {
+        return draft.step_compensated(Some(error));
+    }
     let way_out = state.on_error.as_ref().or(draft.shape.on_error.as_ref());
     let way_out = way_out.filter(|to| **to != state.name && !draft.goes_in_circles());
     match way_out.cloned() {

@@ -5,7 +5,7 @@ use mcp_runtime::{McpError, Name, Raw};
 use crate::{
     checkpoint::WorkflowCheckpoint,
     effect::{EffectKind, Happening},
-    record::{Signal, WorkflowRecord, WorkflowStatus},
+    record::{Compensation, Signal, WorkflowRecord, WorkflowStatus},
     task::{Task, Verb},
 };
 
@@ -56,13 +56,15 @@ pub(crate) fn apply(
 
 /// Whether a task could need an event that the write already has: then it waits for the next write.
 pub(crate) fn collides(draft: &Draft<'_>, task: &Task) -> bool {
-    use Happening::{Checkpointed, Completed, Restored, Stopped, Transitioned, Waiting};
+    use Happening::{
+        Checkpointed, Compensating, Completed, Restored, Stopped, Transitioned, Waiting,
+    };
     let could: &[Happening] = match task.task {
         Verb::Transition | Verb::Signal | Verb::Wake => &[Transitioned, Waiting, Completed],
         Verb::Restore => &[Restored, Waiting, Completed],
-        Verb::Resume => &[Waiting, Completed],
+        Verb::Resume => &[Waiting, Completed, Compensating],
         Verb::Checkpoint => &[Checkpointed],
-        Verb::Stop => &[Stopped],
+        Verb::Stop => &[Stopped, Compensating],
         Verb::Migrate => &[Transitioned, Waiting, Completed],
         Verb::Start | Verb::DeleteCheckpoint => &[],
     };
@@ -71,6 +73,12 @@ pub(crate) fn collides(draft: &Draft<'_>, task: &Task) -> bool {
 
 fn ended(draft: &Draft<'_>) -> Option<Applied> {
     let phase = draft.phase();
+    if draft.is_compensating() {
+        return Some(rejected(
+            codes::WORKFLOW_ENDED,
+            "the workflow is being compensated, after which it ends".to_owned(),
+        ));
+    }
     phase.is_ended().then(|| {
         rejected(
             codes::WORKFLOW_ENDED,
@@ -215,11 +223,21 @@ pub(crate) fn is_its_timer(record: &WorkflowRecord, task: &Task) -> bool {
 }
 
 fn stop(draft: &mut Draft<'_>, task: &Task) -> Applied {
+    if draft.is_compensating() {
+        if task.compensate {
+            return Applied::Ignored;
+        }
+        draft.record.stop_reason.clone_from(&task.reason);
+        draft.stop_compensating();
+        return Applied::Done;
+    }
     if let Some(refused) = ended(draft) {
         return refused;
     }
     draft.record.stop_reason.clone_from(&task.reason);
-    draft.stop();
+    if !(task.compensate && draft.compensate(WorkflowStatus::Stopped)) {
+        draft.stop();
+    }
     Applied::Done
 }
 
@@ -228,6 +246,16 @@ fn resume(draft: &mut Draft<'_>) -> Applied {
     match draft.phase() {
         // Opening the draft has taken it out of the park.
         _ if draft.record.status == WorkflowStatus::Parked => Applied::Done,
+        ended @ (WorkflowStatus::Failed | WorkflowStatus::Stopped) if was_compensated(draft) => {
+            match draft.compensate_again(ended) {
+                true => Applied::Done,
+                false => rejected(
+                    codes::STATE_MISMATCH,
+                    "what the workflow had completed is undone; restore a checkpoint to go on"
+                        .to_owned(),
+                ),
+            }
+        }
         WorkflowStatus::Failed => {
             draft.begin_entry();
             draft.settle_in();
@@ -250,6 +278,11 @@ fn resume(draft: &mut Draft<'_>) -> Applied {
     }
 }
 
+fn was_compensated(draft: &Draft<'_>) -> bool {
+    let compensation = draft.record.compensation.as_ref();
+    compensation.is_some_and(Compensation::has_begun)
+}
+
 fn migrate(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Applied, Need> {
     let version = task.version.as_deref().unwrap_or_default();
     if version == draft.record.version {
@@ -259,6 +292,7 @@ fn migrate(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Ap
         return Ok(no_version(task));
     }
     if draft.phase() != WorkflowStatus::Failed
+        && !draft.is_compensating()
         && let Some(refused) = ended(draft)
     {
         return Ok(refused);
@@ -278,8 +312,11 @@ fn migrate(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Ap
         draft.record.data = migrated.data;
     }
     let moves = state != draft.record.state;
-    // A failed workflow waits for a resume; anything else enters its state anew.
-    match draft.phase() == WorkflowStatus::Failed {
+    // A failed workflow waits for a resume, and one that is being undone enters nothing; anything else enters its state anew.
+    if draft.is_compensating() {
+        draft.begin_entry();
+    }
+    match draft.phase() == WorkflowStatus::Failed || draft.is_compensating() {
         true if moves => {
             draft.move_to(state, "migrate");
         }
@@ -363,10 +400,17 @@ fn restore(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Ap
     let Some(checkpoint) = supplied(supplies, task)? else {
         return Ok(no_checkpoint(task));
     };
+    if draft.is_compensating() {
+        let message = "the workflow is being compensated; restore when that is over";
+        return Ok(rejected(codes::STATE_MISMATCH, message.to_owned()));
+    }
     if let Some(refused) = unknown_state(draft, &checkpoint.state) {
         return Ok(refused);
     }
     let checkpoint = checkpoint.clone();
+    if let Some(compensation) = &mut draft.record.compensation {
+        compensation.forget_done();
+    }
     draft.move_to(checkpoint.state, "restore");
     draft.record.data = checkpoint.data;
     draft.record.error = None;

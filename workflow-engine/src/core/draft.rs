@@ -10,6 +10,7 @@ use crate::{
         Driver, HistoryEntry, MAX_HISTORY, MAX_TAKEN, Signal, Wait, WorkflowRecord, WorkflowStatus,
     },
     shape::{StateKind, WorkflowEvents, WorkflowShape},
+    task::Task,
 };
 
 /// The task on whose behalf a record is written, and which of its effects are done.
@@ -112,6 +113,10 @@ impl<'a> Draft<'a> {
 
     /// Goes from the current state to another, in which nothing has run yet.
     pub(crate) fn enter(&mut self, to: &Name, trigger: &str) {
+        let completed = !matches!(trigger, "error" | "migrate");
+        if completed && let Err(full) = self.complete_state() {
+            return self.fail(full);
+        }
         let from = self.move_to(to.clone(), trigger);
         self.begin_entry();
         self.note(Happening::Transitioned, Some(from), Some(to.clone()), None);
@@ -274,14 +279,16 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn fail(&mut self, error: McpError) {
         self.record.error = Some(error);
-        self.end(WorkflowStatus::Failed, Happening::Failed);
+        if !self.compensate(WorkflowStatus::Failed) {
+            self.end(WorkflowStatus::Failed, Happening::Failed);
+        }
     }
 
     pub(crate) fn stop(&mut self) {
         self.end(WorkflowStatus::Stopped, Happening::Stopped);
     }
 
-    fn end(&mut self, status: WorkflowStatus, event: Happening) {
+    pub(super) fn end(&mut self, status: WorkflowStatus, event: Happening) {
         self.record.wait = None;
         self.phase = status;
         self.happened(event);
@@ -351,10 +358,7 @@ impl<'a> Draft<'a> {
     }
 
     fn stop_is_waiting(&self) -> bool {
-        self.record
-            .inbox
-            .iter()
-            .any(|task| task.task == crate::task::Verb::Stop)
+        self.record.inbox.iter().any(Task::stops_at_once)
     }
 
     fn finish(

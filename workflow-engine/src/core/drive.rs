@@ -492,7 +492,7 @@ impl Drive {
             confirmed: HashSet::new(),
         };
         let mut record = draft.close(&author);
-        if self.task.task == Verb::Stop {
+        if self.task.stops_at_once() {
             record.status = WorkflowStatus::Stopped;
         }
         self.write(record, Stage::Appending)
@@ -506,7 +506,7 @@ impl Drive {
         if record.inbox.len() >= MAX_INBOX {
             return Action::End(End::Later(ELSEWHERE_DELAY));
         }
-        if self.task.task == Verb::Stop && record.rest.is_none() {
+        if self.task.stops_at_once() && record.rest.is_none() {
             record.status = WorkflowStatus::Stopped;
         }
         record.inbox.push(self.task.clone());

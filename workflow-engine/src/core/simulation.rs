@@ -69,6 +69,7 @@ struct Seen {
     parked: u64,
     timers: u64,
     checkpoints: u64,
+    compensated: u64,
     ended: u64,
     waiting: u64,
 }
@@ -89,6 +90,7 @@ impl Seen {
         self.parked += other.parked;
         self.timers += other.timers;
         self.checkpoints += other.checkpoints;
+        self.compensated += other.compensated;
         self.ended += other.ended;
         self.waiting += other.waiting;
     }
@@ -164,6 +166,7 @@ fn workflows_survive_every_interleaving() {
             seen.parked,
             seen.timers,
             seen.checkpoints,
+            seen.compensated,
             seen.ended,
             seen.waiting,
         ];

@@ -77,6 +77,7 @@ pub(crate) fn started(
         traceparent: task.traceparent.clone(),
         park_reason: None,
         stop_reason: None,
+        compensation: None,
         wait: None,
         received: None,
         timed_out: false,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     checkpoint::WorkflowCheckpoint,
-    record::{Driver, Wait, WorkflowRecord, WorkflowStatus},
+    record::{Compensation, Driver, Wait, WorkflowRecord, WorkflowStatus},
     shape::{StateKind, StateRetry, StateShape, WorkflowEvents, WorkflowShape},
     task::{Task, Verb},
 };
@@ -70,6 +70,8 @@ enum Phase {
     Completed,
     Failed,
     Stopped,
+    /// It has failed, and `other` is being undone.
+    Compensating,
 }
 
 fn record(phase: Phase) -> WorkflowRecord {
@@ -114,6 +116,13 @@ fn record(phase: Phase) -> WorkflowRecord {
         Phase::Completed => (WorkflowStatus::Completed, None, None),
         Phase::Failed => (WorkflowStatus::Failed, None, None),
         Phase::Stopped => (WorkflowStatus::Stopped, None, None),
+        Phase::Compensating => {
+            let mut compensation = Compensation::default();
+            compensation.push(name("other"), 1);
+            compensation.ends_as = Some(WorkflowStatus::Failed);
+            record.compensation = Some(compensation);
+            (WorkflowStatus::Running, Some(driver), None)
+        }
     };
     record
 }
@@ -150,13 +159,20 @@ fn outcome(phase: Phase, task: &Task, has_checkpoint: bool) -> String {
 
 #[test]
 fn every_task_has_its_outcome_in_every_phase() {
-    use Phase::{Completed, Failed, Parked, Retrying, Running, Stopped, Waiting};
+    use Phase::{Compensating, Completed, Failed, Parked, Retrying, Running, Stopped, Waiting};
     const ENDED: &str = codes::WORKFLOW_ENDED;
     const MISMATCH: &str = codes::STATE_MISMATCH;
     let phases = [
-        Running, Waiting, Retrying, Parked, Completed, Failed, Stopped,
+        Running,
+        Waiting,
+        Retrying,
+        Parked,
+        Completed,
+        Failed,
+        Stopped,
+        Compensating,
     ];
-    let check = |verb: Verb, expected: [&str; 7]| {
+    let check = |verb: Verb, expected: [&str; 8]| {
         for (phase, expected) in phases.into_iter().zip(expected) {
             assert_eq!(
                 outcome(phase, &task(verb), true),
@@ -168,23 +184,28 @@ fn every_task_has_its_outcome_in_every_phase() {
     let (run, on) = ("running work", "running other");
     let done = ["completed work", "failed work", "stopped work"];
     let stopped = "stopped work";
-    check(Verb::Start, ["-"; 7]);
-    check(Verb::Transition, [on, on, on, on, ENDED, ENDED, ENDED]);
+    check(Verb::Start, ["-"; 8]);
+    check(
+        Verb::Transition,
+        [on, on, on, on, ENDED, ENDED, ENDED, ENDED],
+    );
     check(
         Verb::Signal,
-        [run, run, "waiting work", run, ENDED, ENDED, ENDED],
+        [run, run, "waiting work", run, ENDED, ENDED, ENDED, ENDED],
     );
-    check(Verb::Wake, ["-", run, run, "-", "-", "-", "-"]);
+    check(Verb::Wake, ["-", run, run, "-", "-", "-", "-", "-"]);
     check(
         Verb::Stop,
-        [stopped, stopped, stopped, stopped, ENDED, ENDED, ENDED],
+        [
+            stopped, stopped, stopped, stopped, ENDED, ENDED, ENDED, stopped,
+        ],
     );
     check(
         Verb::Resume,
-        [MISMATCH, MISMATCH, run, run, ENDED, run, ENDED],
+        [MISMATCH, MISMATCH, run, run, ENDED, run, ENDED, MISMATCH],
     );
-    check(Verb::Migrate, [MISMATCH; 7]);
-    check(Verb::Restore, [on; 7]);
+    check(Verb::Migrate, [MISMATCH; 8]);
+    check(Verb::Restore, [on, on, on, on, on, on, on, MISMATCH]);
     let same = [
         run,
         "waiting work",
@@ -193,6 +214,7 @@ fn every_task_has_its_outcome_in_every_phase() {
         done[0],
         done[1],
         done[2],
+        run,
     ];
     check(Verb::Checkpoint, same);
     check(Verb::DeleteCheckpoint, same);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mcp_runtime::{InvalidName, Name};
 
-use crate::shape::{StateKind, StateShape, WorkflowEvents, WorkflowShape, millis};
+use crate::shape::{StateKind, StateRetry, StateShape, WorkflowEvents, WorkflowShape, millis};
 
 use super::{migration::Migrations, state::WorkflowState};
 
@@ -145,6 +145,12 @@ fn state_shape<S: Send + Sync + 'static>(
     if state.kind == StateKind::Final && !state.to.is_empty() {
         mistakes.push(format!("`{name}` is an end, but leads on"));
     }
+    if state.compensation.is_some() && state.kind != StateKind::Work {
+        mistakes.push(format!("`{name}` runs nothing that could be compensated"));
+    }
+    if let Some(Err(error)) = state.compensation.as_ref().map(StateRetry::config) {
+        mistakes.push(format!("the compensation retries of `{name}`: {error}"));
+    }
     if let Err(error) = state.retry.config() {
         mistakes.push(format!("the retries of `{name}`: {error}"));
     }
@@ -166,6 +172,7 @@ fn state_shape<S: Send + Sync + 'static>(
         retry: state.retry.clone(),
         timeout_ms: state.timeout.map(millis),
         on_error: optional(state.on_error.as_deref(), &mut note),
+        compensation: state.compensation.clone(),
         signal: optional(state.signal.as_deref(), &mut note),
         then: optional(state.then.as_deref(), &mut note),
         within_ms: state.within.map(millis),

@@ -19,6 +19,9 @@ type Handler<S> = Arc<
 >;
 type Hook<S> = Arc<dyn Fn(WorkflowContext<S>) -> BoxFuture<Result<(), McpError>> + Send + Sync>;
 
+/// Retries of a compensation when the author says nothing else.
+const COMPENSATION_RETRIES: u32 = 10;
+
 /// A state: what runs in it, where it may lead to, and what happens when it fails.
 #[must_use = "a state belongs into a definition"]
 pub struct WorkflowState<S = ()> {
@@ -33,7 +36,9 @@ pub struct WorkflowState<S = ()> {
     pub(super) then: Option<String>,
     pub(super) within: Option<Duration>,
     pub(super) or_else: Option<String>,
+    pub(super) compensation: Option<StateRetry>,
     handler: Option<Handler<S>>,
+    compensate: Option<Hook<S>>,
     on_enter: Option<Hook<S>>,
     on_exit: Option<Hook<S>>,
 }
@@ -52,7 +57,9 @@ impl<S: Send + Sync + 'static> WorkflowState<S> {
             then: None,
             within: None,
             or_else: None,
+            compensation: None,
             handler: None,
+            compensate: None,
             on_enter: None,
             on_exit: None,
         }
@@ -147,6 +154,36 @@ impl<S: Send + Sync + 'static> WorkflowState<S> {
         self
     }
 
+    /// How the state is undone once it is completed: when the workflow fails, or is stopped with
+    /// [`ControlWorkflow::compensate`](crate::ControlWorkflow::compensate), those of the completed states run in reverse.
+    /// It gets the workflow's data as they are then, and like a state it may run again.
+    pub fn compensate<D, F, Fut>(mut self, handler: F) -> Self
+    where
+        D: DeserializeOwned + Send + 'static,
+        F: Fn(WorkflowContext<S>, D) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), McpError>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        self.compensate = Some(Arc::new(move |context| {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move {
+                let data = context.data::<D>()?;
+                handler(context, data).await
+            })
+        }));
+        // More patient than a state: what is not undone stays wrong.
+        self.compensation
+            .get_or_insert_with(|| StateRetry::times(COMPENSATION_RETRIES));
+        self
+    }
+
+    /// How failures of its compensation are retried (default 10 times, from 1 s, TEMPORARY errors only). One that has failed
+    /// for good is noted in the record, and the next one runs.
+    pub fn compensation_retry(mut self, retry: StateRetry) -> Self {
+        self.compensation = Some(retry);
+        self
+    }
+
     /// Runs before the state, once for each entry; again only when the engine dies meanwhile. Its failure is the state's.
     pub fn on_enter<F, Fut>(mut self, hook: F) -> Self
     where
@@ -183,6 +220,7 @@ impl<S: Send + Sync + 'static> WorkflowState<S> {
             })
         };
         let (on_enter, on_exit) = (hook(self.on_enter), hook(self.on_exit));
+        let compensate = hook(self.compensate);
         let agent = Arc::clone(agent);
         let handler = self.handler.map(|handler| {
             let bound: Work<WorkflowTransitionResult> =
@@ -191,6 +229,7 @@ impl<S: Send + Sync + 'static> WorkflowState<S> {
         });
         Steps {
             handler,
+            compensate,
             on_enter,
             on_exit,
         }

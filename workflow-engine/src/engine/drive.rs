@@ -318,7 +318,8 @@ impl Driving<'_> {
         let Some((definition, mut scope)) = definition.zip(self.scope(lease)) else {
             return run::no_code();
         };
-        let name = scope.record.state.clone();
+        let undone = scope.record.compensates().map(|step| &step.state);
+        let name = undone.unwrap_or(&scope.record.state).clone();
         let known = (definition.steps.get(&name)).zip(definition.shape.state(&name));
         let Some((steps, state)) = known else {
             return run::no_code();

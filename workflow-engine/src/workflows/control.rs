@@ -33,6 +33,7 @@ pub struct ControlWorkflow {
     data: Option<Result<Raw, String>>,
     expected_state: Option<String>,
     reason: Option<String>,
+    compensate: bool,
     timeout: Duration,
 }
 
@@ -48,6 +49,7 @@ impl ControlWorkflow {
             data: None,
             expected_state: None,
             reason: None,
+            compensate: false,
             timeout: TIMEOUT,
         }
     }
@@ -85,6 +87,13 @@ impl ControlWorkflow {
         self
     }
 
+    /// Of a stop: what is completed is undone first, by the compensations that its definition declares. The answer comes when
+    /// that begins.
+    pub fn compensate(mut self) -> Self {
+        self.compensate = true;
+        self
+    }
+
     /// How long the answer is waited for (default 30 s). The request stays stored when the time is over.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -106,6 +115,7 @@ impl ControlWorkflow {
         task.expected_state = optional(&self.expected_state)?;
         task.version = self.version;
         task.reason = self.reason;
+        task.compensate = self.compensate;
         let data = self.data.transpose();
         task.data = data.map_err(|reason| WorkflowError::Invalid {
             reason: format!("the data cannot be encoded: {reason}"),

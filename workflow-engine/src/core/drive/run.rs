@@ -12,7 +12,7 @@ use mcp_runtime::Name;
 
 use crate::{
     core::{Need, codes, refusal},
-    shape::WorkflowShape,
+    shape::{StateShape, WorkflowShape},
 };
 
 use super::{
@@ -150,10 +150,11 @@ impl Drive {
         let Some(shape) = self.shape().cloned() else {
             return self.ask_for_version();
         };
-        if shape
-            .state(&state)
-            .is_some_and(|state| state.needs_run(entered))
-        {
+        let compensates = self
+            .record()
+            .is_some_and(|record| record.compensates().is_some());
+        let runs = |state: &StateShape| state.needs_run(entered);
+        if compensates || shape.state(&state).is_some_and(runs) {
             self.stage = Stage::Running;
             return Action::Run;
         }

@@ -8,7 +8,10 @@ use crate::{
     checkpoint::WorkflowCheckpoint,
     core::draft::is_overtaken,
     effect::{Effect, EffectKind, EventEffect, Happening, MAX_PENDING},
-    record::{HistoryEntry, MAX_HISTORY, MAX_TAKEN, WorkflowRecord, WorkflowStatus},
+    record::{
+        CompensationProgress, CompensationStep, HistoryEntry, MAX_HISTORY, MAX_TAKEN,
+        WorkflowRecord, WorkflowStatus,
+    },
     task::{Task, Verb},
 };
 
@@ -61,6 +64,7 @@ impl Ledger {
         if let Some(known) = known {
             check_rights(known, record, author);
             self.check_pending(known, record);
+            check_compensation(known, record, seen);
             check_early_signals(known, record);
             assert!(record.entry >= known.entry);
             seen.takeovers += u64::from(record.takeovers > known.takeovers);
@@ -131,6 +135,7 @@ impl Ledger {
                 continue;
             }
             match task.task {
+                Verb::Stop if task.compensate => check_undone(record),
                 Verb::Stop => *wanted.entry(Happening::Stopped).or_default() += 1,
                 Verb::Checkpoint => *wanted.entry(Happening::Checkpointed).or_default() += 1,
                 Verb::Restore => *wanted.entry(Happening::Restored).or_default() += 1,
@@ -243,6 +248,49 @@ fn check_shape(record: &WorkflowRecord) {
         record.taken.iter().collect::<HashSet<_>>().len() == record.taken.len(),
         "{record:#?}"
     );
+}
+
+/// From the last to the first, each once; what is undone stays undone until a restore begins anew.
+fn check_compensation(known: &WorkflowRecord, record: &WorkflowRecord, seen: &mut Seen) {
+    let old = known.compensation.clone().unwrap_or_default();
+    let new = record.compensation.clone().unwrap_or_default();
+    let failed = record.status == WorkflowStatus::Failed;
+    assert!(
+        !failed || new.count(CompensationProgress::Left) == 0,
+        "it has failed without undoing all: {record:#?}"
+    );
+    let restored =
+        (new_history(Some(known), record).iter()).any(|entry| entry.trigger == "restore");
+    let same = |at: usize| (&old.steps[at].state, old.steps[at].entry);
+    for (at, step) in new.steps.iter().enumerate().take(old.steps.len()) {
+        if restored {
+            break;
+        }
+        assert_eq!((&step.state, step.entry), same(at), "{record:#?}");
+        if step.progress == old.steps[at].progress {
+            continue;
+        }
+        seen.compensated += 1;
+        let was_done = old.steps[at].progress == CompensationProgress::Done;
+        assert!(!was_done, "what was undone is undone again: {record:#?}");
+        let ended = step.progress != CompensationProgress::Left;
+        let later = &old.steps[at + 1..];
+        let waits = |step: &CompensationStep| step.progress == CompensationProgress::Left;
+        assert!(
+            !(ended && later.iter().any(waits)),
+            "out of turn: {record:#?}"
+        );
+    }
+}
+
+/// A stop with compensation has begun it, or found nothing to undo.
+fn check_undone(record: &WorkflowRecord) {
+    let stopped = |effect: &Effect| is_event(effect, Happening::Stopped);
+    let begun = record
+        .compensation
+        .as_ref()
+        .is_some_and(|c| c.ends_as.is_some() || c.has_begun());
+    assert!(begun || record.pending.iter().any(stopped), "{record:#?}");
 }
 
 /// Who drives may write; others append, or take over what their own task drives, never from a later delivery.

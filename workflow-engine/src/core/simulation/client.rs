@@ -50,6 +50,7 @@ fn request(dice: &mut Dice, number: usize) -> Task {
         Verb::Checkpoint | Verb::Restore | Verb::DeleteCheckpoint => {
             task.name = Some(name(dice.word(&["b", "x"])));
         }
+        Verb::Stop => task.compensate = dice.percent(50),
         Verb::Migrate => task.version = Some(dice.word(&["1", "2"]).to_owned()),
         _ => {}
     }

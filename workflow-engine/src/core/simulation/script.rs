@@ -35,6 +35,7 @@ pub(in crate::core) fn state(called: &str, kind: StateKind, to: &[&str]) -> Stat
         retry: StateRetry::times(2).delay(Duration::from_millis(200)),
         timeout_ms: None,
         on_error: None,
+        compensation: None,
         signal: None,
         then: None,
         within_ms: None,
@@ -49,6 +50,7 @@ pub(super) fn shape(version: &str, events: WorkflowEvents) -> Arc<WorkflowShape>
         StateShape {
             checkpoint: true,
             on_exit: true,
+            compensation: Some(StateRetry::times(2).delay(Duration::from_millis(200))),
             ..state("b", StateKind::Work, &["c", "gate", "done"])
         },
         StateShape {
@@ -63,6 +65,7 @@ pub(super) fn shape(version: &str, events: WorkflowEvents) -> Arc<WorkflowShape>
             completes: true,
             on_error: Some(name("oops")),
             retry: StateRetry::times(2).delay(Duration::from_secs(3)),
+            compensation: Some(StateRetry::times(3).delay(Duration::from_secs(3))),
             ..state("c", StateKind::Work, &["a", "b", "hold", "oops", "done"])
         },
         StateShape {
@@ -112,6 +115,9 @@ pub(super) fn run(seed: u64, shape: &WorkflowShape, record: &WorkflowRecord) -> 
         .fold(0, |sum, byte| sum * 31 + u64::from(byte));
     let known = (record.entry << 20) ^ (u64::from(record.attempt) << 8) ^ (text << 32) ^ told;
     let mut dice = Dice(seed ^ known.wrapping_mul(0x2545_f491_4f6c_dd1d));
+    if record.compensates().is_some() {
+        return undone(&mut dice);
+    }
     let onwards: Vec<&Name> = (state.transitions.iter())
         .filter(|to| to.as_str() != "done")
         .collect();
@@ -141,6 +147,22 @@ pub(super) fn run(seed: u64, shape: &WorkflowShape, record: &WorkflowRecord) -> 
     Ran {
         entered: record.entered || outcome.is_ok() || dice.percent(50),
         outcome: outcome.map(|next| Outcome { data, next }),
+        draw: 0.5,
+    }
+}
+
+fn undone(dice: &mut Dice) -> Ran {
+    let outcome = match dice.below(10) {
+        0..=2 => Err(McpError::temporary("BUSY")),
+        3 => Err(McpError::permanent("BROKEN")),
+        _ => Ok(Outcome {
+            data: None,
+            next: Next::Stay,
+        }),
+    };
+    Ran {
+        entered: false,
+        outcome,
         draw: 0.5,
     }
 }
