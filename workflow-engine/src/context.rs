@@ -1,5 +1,7 @@
 //! What a state sees of its workflow, and how it takes effect.
 
+mod children;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering},
@@ -11,6 +13,8 @@ use mcp_runtime::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use children::Started;
 
 use crate::record::{CompensationStep, Signal, WorkflowRecord};
 
@@ -31,6 +35,7 @@ pub(crate) struct Scope {
     pub(crate) cancelled: CancellationToken,
     pub(crate) trace: TraceContext,
     pub(crate) part: Part,
+    pub(crate) started: Started,
 }
 
 impl Scope {
@@ -251,6 +256,13 @@ impl<S> WorkflowContext<S> {
         self.scope.trace.clone()
     }
 
+    fn next_label(&self) -> String {
+        match &self.label {
+            Some(label) => label.to_string(),
+            None => self.calls.fetch_add(1, Ordering::Relaxed).to_string(),
+        }
+    }
+
     /// `<workflow-id>.<entry>.<label>`; the label is the call's number where the author gave none.
     fn next_key(&self) -> String {
         let record = &self.scope.record;
@@ -259,10 +271,7 @@ impl<S> WorkflowContext<S> {
             Part::Enter => "enter.",
             Part::Exit => "exit.",
         };
-        let label = match &self.label {
-            Some(label) => label.to_string(),
-            None => self.calls.fetch_add(1, Ordering::Relaxed).to_string(),
-        };
+        let label = self.next_label();
         format!("{}.{}.{part}{label}", record.id, record.entry)
     }
 }

@@ -7,6 +7,7 @@
 
 mod advance;
 mod apply;
+mod children;
 mod compensate;
 mod draft;
 mod drive;

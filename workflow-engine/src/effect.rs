@@ -3,10 +3,13 @@
 //! Effects are listed in the record until they are confirmed, and each has an id that is derived from the workflow: doing
 //! it twice does no harm.
 
-use mcp_runtime::{McpError, Name};
+use mcp_runtime::{McpError, Name, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::{record::WorkflowStatus, task::Task};
+use crate::{
+    record::{ChildEnd, ChildStart, Parent, WorkflowStatus},
+    task::Task,
+};
 
 /// Effects of other tasks that a record carries on; the tasks that wrote them confirm them.
 pub(crate) const MAX_PENDING: usize = 64;
@@ -52,6 +55,20 @@ pub(crate) enum EffectKind {
     DeleteCheckpoint {
         name: Name,
     },
+    /// The start tasks of children. Confirmed before the next write: that may stop them.
+    StartChildren {
+        children: Vec<ChildStart>,
+    },
+    /// Stop tasks for children.
+    StopChildren {
+        children: Vec<(Token, Name)>,
+        compensate: bool,
+    },
+    /// A child has ended.
+    TellParent {
+        parent: Parent,
+        end: ChildEnd,
+    },
     /// Parked: whoever brings this version is to hear of it.
     AwaitVersion {
         version: String,
@@ -76,7 +93,7 @@ impl EffectKind {
     pub(crate) const fn comes_first(&self) -> bool {
         matches!(
             self,
-            Self::Checkpoint { .. } | Self::DeleteCheckpoint { .. }
+            Self::Checkpoint { .. } | Self::DeleteCheckpoint { .. } | Self::StartChildren { .. }
         )
     }
 }

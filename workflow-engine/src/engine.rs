@@ -6,6 +6,7 @@
 mod drive;
 mod effects;
 mod home;
+mod relations;
 mod revive;
 mod settle;
 mod trace;

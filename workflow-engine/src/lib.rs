@@ -25,7 +25,7 @@ pub use context::WorkflowContext;
 pub use definition::{DefinitionError, Workflow, WorkflowMigration, WorkflowState};
 pub use engine::{Definitions, Engine, EngineConfig, EngineError};
 pub use record::{
-    Compensation, CompensationProgress, CompensationStep, Driver, HistoryEntry, Signal,
+    Child, Compensation, CompensationProgress, CompensationStep, Driver, HistoryEntry, Signal,
     WorkflowRecord, WorkflowStatus,
 };
 pub use schedule::{

@@ -1,7 +1,12 @@
 //! The record of a workflow: everything that is known of it, in one value that is written as a whole.
 
+mod children;
 mod compensation;
 
+pub use children::Child;
+pub(crate) use children::{
+    CHILD_ENDED, ChildEnd, ChildStart, ChildWait, MAX_CHILDREN, MAX_RESULT, Parent,
+};
 pub(crate) use compensation::MAX_COMPENSATIONS;
 pub use compensation::{Compensation, CompensationProgress, CompensationStep};
 
@@ -108,6 +113,9 @@ pub(crate) struct Wait {
     /// Where the time leads to; `None`: the state runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) or_else: Option<Name>,
+    /// Children; that they have ended leads where a signal would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) children: Option<ChildWait>,
     /// The next attempt of the same entry is waited for.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) retry: bool,
@@ -121,7 +129,8 @@ pub struct HistoryEntry {
     pub from: Name,
     /// The state that was entered.
     pub to: Name,
-    /// Why: `state` (its own decision), `transition`, `signal <name>`, `timer`, `error`, `restore`, `migrate`.
+    /// Why: `state` (its own decision), `transition`, `signal <name>`, `timer`, `children`, `error`, `restore`,
+    /// `migrate`.
     pub trigger: String,
     /// Unix milliseconds, by the server's clock.
     pub at: u64,
@@ -196,6 +205,12 @@ pub struct WorkflowRecord {
     /// What is to be undone should it fail, and how far that has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<Compensation>,
+    /// The workflows that it has started, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<Child>,
+    /// Whom it tells of its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) child_of: Option<Parent>,
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) wait: Option<Wait>,
@@ -236,6 +251,13 @@ impl WorkflowRecord {
     pub fn waits_for(&self) -> impl Iterator<Item = &str> {
         let waiting = self.wait.iter().flat_map(|wait| &wait.signals);
         waiting.map(Name::as_str)
+    }
+
+    /// Whether it waits for workflows that it has started.
+    #[must_use]
+    pub fn waits_for_children(&self) -> bool {
+        let wait = self.wait.as_ref();
+        wait.is_some_and(|wait| wait.children.is_some())
     }
 
     /// Reads a record as it lies in the bucket.

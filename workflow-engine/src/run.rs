@@ -35,6 +35,7 @@ pub(crate) async fn run(steps: &Steps, state: &StateShape, scope: Scope) -> Ran 
     Ran {
         entered,
         outcome,
+        children: scope.started.take(),
         draw: rand::random(),
     }
 }
@@ -109,6 +110,7 @@ pub(crate) fn no_code() -> Ran {
     Ran {
         entered: true,
         outcome: Err(McpError::permanent(code::INTERNAL).message("the state has no code")),
+        children: Vec::new(),
         draw: 0.0,
     }
 }

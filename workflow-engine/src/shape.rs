@@ -8,6 +8,8 @@ use mcp_runtime::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::record::ChildWait;
+
 /// A workflow definition as data; kept as JSON in the bucket `mcp_definitions`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -97,6 +99,9 @@ pub struct StateShape {
     /// Of a state that waits: the signal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<Name>,
+    /// Of a state that waits: for children.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) children: Option<ChildWait>,
     /// Of a state that waits: where the signal leads to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub then: Option<Name>,

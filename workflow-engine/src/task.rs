@@ -7,6 +7,8 @@ use mcp_runtime::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::record::Parent;
+
 /// What a task asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 // Through a text: msgpack would otherwise also take a variant's number.
@@ -88,6 +90,12 @@ pub struct Task {
     pub(crate) from: Option<Origin>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) traceparent: Option<String>,
+    /// Of a start: whom to tell of the end. Of a stop: who asks for it; it is ignored where there is nothing to stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<Parent>,
+    /// Of a stop: the workflow's children go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) leave_children: bool,
     /// Of a stop: what is completed is undone first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) compensate: bool,
@@ -145,6 +153,8 @@ impl Task {
             attempt: None,
             from: None,
             traceparent: None,
+            parent: None,
+            leave_children: false,
             compensate: false,
             json: false,
         }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use mcp_runtime::{McpError, Name, Raw, code};
+use mcp_runtime::{McpError, Name, Raw, Token, code};
 use serde::Serialize;
 
-use crate::core::{Next, Outcome};
+use crate::{
+    core::{Next, Outcome},
+    record::ChildWait,
+};
 
 /// What happens after a state, and what becomes of the workflow's data.
 ///
@@ -30,6 +33,7 @@ enum Choice {
     Stay,
     Wait {
         signals: Vec<String>,
+        children: Option<Children>,
         within: Option<Duration>,
     },
     After {
@@ -38,6 +42,27 @@ enum Choice {
     },
     Complete,
     Fail(McpError),
+}
+
+#[derive(Debug, Clone)]
+enum Children {
+    All,
+    Any,
+    One(String),
+}
+
+impl Children {
+    fn wait(&self) -> Result<ChildWait, McpError> {
+        Ok(match self {
+            Self::All => ChildWait::All,
+            Self::Any => ChildWait::Any,
+            Self::One(id) => {
+                ChildWait::One(Token::new(id).map_err(|error| {
+                    McpError::permanent(code::INTERNAL).message(error.to_string())
+                })?)
+            }
+        })
+    }
 }
 
 impl WorkflowTransitionResult {
@@ -60,6 +85,31 @@ impl WorkflowTransitionResult {
     pub fn wait_for(signal: &str) -> Self {
         Self::new(Choice::Wait {
             signals: vec![signal.to_owned()],
+            children: None,
+            within: None,
+        })
+    }
+
+    /// Runs this state again when none of the children is under way any more. The handler then finds them in
+    /// [`WorkflowContext::children`](crate::WorkflowContext::children). To wait for what has ended is an error.
+    pub fn wait_for_children() -> Self {
+        Self::wait_for_these(Children::All)
+    }
+
+    /// Runs this state again when one more child has ended.
+    pub fn wait_for_any_child() -> Self {
+        Self::wait_for_these(Children::Any)
+    }
+
+    /// Runs this state again when this child has ended.
+    pub fn wait_for_child(id: &str) -> Self {
+        Self::wait_for_these(Children::One(id.to_owned()))
+    }
+
+    fn wait_for_these(children: Children) -> Self {
+        Self::new(Choice::Wait {
+            signals: Vec::new(),
+            children: Some(children),
             within: None,
         })
     }
@@ -79,7 +129,7 @@ impl WorkflowTransitionResult {
         Self::new(Choice::Fail(error))
     }
 
-    /// Of a wait: any of several signals.
+    /// Of a wait: also until this signal comes.
     pub fn or_for(mut self, signal: &str) -> Self {
         if let Choice::Wait { signals, .. } = &mut self.next {
             signals.push(signal.to_owned());
@@ -123,7 +173,12 @@ impl WorkflowTransitionResult {
         let next = match self.next {
             Choice::To(state) => Next::To(name(&state)?),
             Choice::Stay => Next::Stay,
-            Choice::Wait { signals, within } => Next::Wait {
+            Choice::Wait {
+                signals,
+                children,
+                within,
+            } => Next::Wait {
+                children: children.as_ref().map(Children::wait).transpose()?,
                 signals: signals
                     .iter()
                     .map(|signal| name(signal))

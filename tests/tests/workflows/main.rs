@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod author;
+mod children;
+mod compensation;
 mod crowd;
 mod during;
 mod face;

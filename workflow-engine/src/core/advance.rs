@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcp_runtime::{McpError, Name, Raw};
 
 use crate::{
-    record::Wait,
+    record::{ChildStart, ChildWait, Wait},
     shape::{StateKind, StateShape, millis},
 };
 
@@ -28,6 +28,7 @@ pub(crate) enum Next {
     Stay,
     Wait {
         signals: Vec<Name>,
+        children: Option<ChildWait>,
         within: Option<Duration>,
     },
     After {
@@ -44,6 +45,8 @@ pub(crate) struct Ran {
     /// The entry hook has run, in this run or before.
     pub(crate) entered: bool,
     pub(crate) outcome: Result<Outcome, McpError>,
+    /// What it has started.
+    pub(crate) children: Vec<ChildStart>,
     /// Uniform in 0 to 1, for the jitter of a retry.
     pub(crate) draw: f64,
 }
@@ -59,7 +62,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, ran: &Ran) -> Option<Duration> {
         return None;
     };
     match &ran.outcome {
-        Ok(outcome) => match allowed(&state, outcome) {
+        Ok(outcome) => match decided(draft, &state, ran, outcome) {
             Ok(()) => {
                 if let Some(data) = &outcome.data {
                     draft.record.data = data.clone();
@@ -77,6 +80,35 @@ pub(crate) fn advance(draft: &mut Draft<'_>, ran: &Ran) -> Option<Duration> {
             }
         },
         Err(error) => retry_or_fail(draft, &state, error, ran.draw),
+    }
+}
+
+/// Whether the definition and the record have room for what the state decided. What it has started is noted.
+fn decided(
+    draft: &mut Draft<'_>,
+    state: &StateShape,
+    ran: &Ran,
+    outcome: &Outcome,
+) -> Result<(), McpError> {
+    allowed(state, outcome)?;
+    draft.start_children(&ran.children)?;
+    let Next::Wait {
+        children: Some(children),
+        ..
+    } = &outcome.next
+    else {
+        return Ok(());
+    };
+    // It would run again at once, and decide the same again.
+    match draft.children_have_ended(Some(children)) {
+        true => Err(refusal(
+            codes::STATE_MISMATCH,
+            format!(
+                "`{}` waits for children that have all ended; look at them before",
+                state.name
+            ),
+        )),
+        false => Ok(()),
     }
 }
 
@@ -143,9 +175,14 @@ fn go_on(draft: &mut Draft<'_>, next: &Next) {
             // Only its entry hook has run.
             Some(_) => advance_by_itself(draft),
         },
-        Next::Wait { signals, within } => {
+        Next::Wait {
+            signals,
+            children,
+            within,
+        } => {
             let wait = Wait {
                 signals: signals.clone(),
+                children: children.clone(),
                 until: within.map(|within| draft.now_ms.saturating_add(millis(within))),
                 ..Wait::default()
             };

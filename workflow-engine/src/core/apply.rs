@@ -10,7 +10,9 @@ use crate::{
 };
 
 use super::{
-    Migrated, Need, Supplies, codes,
+    Migrated, Need, Supplies,
+    children::child_ended,
+    codes,
     draft::{Draft, ended_attempt},
     refusal,
 };
@@ -88,7 +90,7 @@ fn ended(draft: &Draft<'_>) -> Option<Applied> {
 }
 
 /// The exit hook of a state runs before the state is left; one that was never run has nothing to clean up.
-fn may_leave(draft: &Draft<'_>, supplies: &Supplies) -> Result<(), Need> {
+pub(super) fn may_leave(draft: &Draft<'_>, supplies: &Supplies) -> Result<(), Need> {
     let record = &draft.record;
     let was_in = record.entered || draft.phase() == WorkflowStatus::Waiting;
     let hook = draft
@@ -149,6 +151,9 @@ fn unknown_state(draft: &Draft<'_>, name: &Name) -> Option<Applied> {
 }
 
 fn signal(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Applied, Need> {
+    if let Some(applied) = child_ended(draft, task, supplies)? {
+        return Ok(applied);
+    }
     if let Some(refused) = ended(draft) {
         return Ok(refused);
     }
@@ -224,7 +229,7 @@ pub(crate) fn is_its_timer(record: &WorkflowRecord, task: &Task) -> bool {
 
 fn stop(draft: &mut Draft<'_>, task: &Task) -> Applied {
     if draft.is_compensating() {
-        if task.compensate {
+        if task.compensate || task.parent.is_some() {
             return Applied::Ignored;
         }
         draft.record.stop_reason.clone_from(&task.reason);
@@ -232,9 +237,16 @@ fn stop(draft: &mut Draft<'_>, task: &Task) -> Applied {
         return Applied::Done;
     }
     if let Some(refused) = ended(draft) {
-        return refused;
+        return match task.parent {
+            // It has ended by itself while its parent was being stopped.
+            Some(_) => Applied::Ignored,
+            None => refused,
+        };
     }
     draft.record.stop_reason.clone_from(&task.reason);
+    if !task.leave_children {
+        draft.stop_children(task.compensate);
+    }
     if !(task.compensate && draft.compensate(WorkflowStatus::Stopped)) {
         draft.stop();
     }

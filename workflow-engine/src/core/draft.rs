@@ -13,6 +13,8 @@ use crate::{
     task::Task,
 };
 
+use super::children::end_of;
+
 /// The task on whose behalf a record is written, and which of its effects are done.
 #[derive(Debug, Clone)]
 pub(crate) struct Author {
@@ -32,6 +34,8 @@ pub(crate) struct Draft<'a> {
     epoch: u64,
     events: Vec<EventEffect>,
     effects: Vec<EffectKind>,
+    /// It has ended in this write, and so.
+    ended: Option<WorkflowStatus>,
 }
 
 impl<'a> Draft<'a> {
@@ -52,6 +56,7 @@ impl<'a> Draft<'a> {
             epoch,
             events: Vec::new(),
             effects: Vec::new(),
+            ended: None,
         };
         draft.record.rest = None;
         draft.record.park_reason = None;
@@ -165,11 +170,7 @@ impl<'a> Draft<'a> {
             StateKind::Wait => {
                 let wait = self.wait_of_state();
                 // An early signal leads on at once, but by the next write: one write, one change of state.
-                let early = self
-                    .record
-                    .signals
-                    .iter()
-                    .any(|s| wait.signals.contains(&s.name));
+                let early = self.is_over(&wait);
                 if !early {
                     self.wait(wait);
                 }
@@ -187,8 +188,16 @@ impl<'a> Draft<'a> {
             then: state.then.clone(),
             until: state.within_ms.map(|ms| self.now_ms.saturating_add(ms)),
             or_else: state.or_else.clone(),
+            children: state.children.clone(),
             retry: false,
         }
+    }
+
+    /// What is waited for is there already.
+    fn is_over(&self, wait: &Wait) -> bool {
+        let mut signals = self.record.signals.iter();
+        signals.any(|signal| wait.signals.contains(&signal.name))
+            || self.children_have_ended(wait.children.as_ref())
     }
 
     /// A new entry into the current state: effects after it are new effects.
@@ -201,6 +210,7 @@ impl<'a> Draft<'a> {
         record.timed_out = false;
         record.entered = false;
         record.takeovers = 0;
+        self.ended = None;
         self.phase = WorkflowStatus::Running;
     }
 
@@ -220,6 +230,9 @@ impl<'a> Draft<'a> {
         if let Some(at) = early {
             let signal = self.record.signals.remove(at);
             return self.fire(signal, wait.then);
+        }
+        if self.children_have_ended(wait.children.as_ref()) {
+            return self.fire_children(wait.then);
         }
         let timer = wait.until;
         self.record.wait = Some(wait);
@@ -243,6 +256,18 @@ impl<'a> Draft<'a> {
                 self.record.received = Some(signal);
             }
             None => self.wake(Some(signal)),
+        }
+    }
+
+    /// Children that were waited for have ended.
+    pub(crate) fn fire_children(&mut self, then: Option<Name>) {
+        self.record.wait = None;
+        match then {
+            Some(to) => self.enter(&to, "children"),
+            None => {
+                self.wake(None);
+                self.record.timed_out = false;
+            }
         }
     }
 
@@ -291,6 +316,7 @@ impl<'a> Draft<'a> {
     pub(super) fn end(&mut self, status: WorkflowStatus, event: Happening) {
         self.record.wait = None;
         self.phase = status;
+        self.ended = Some(status);
         self.happened(event);
     }
 
@@ -373,6 +399,7 @@ impl<'a> Draft<'a> {
             epoch,
             events,
             effects,
+            ended,
             ..
         } = self;
         record.epoch = epoch;
@@ -398,7 +425,8 @@ impl<'a> Draft<'a> {
             EffectKind::Event(event)
         });
         let effects = (effects.into_iter()).filter(|kind| !is_overtaken(&record, kind));
-        let effects: Vec<EffectKind> = effects.chain(events).collect();
+        let told = ended.and_then(|status| end_of(&record, status));
+        let effects: Vec<EffectKind> = effects.chain(events).chain(told).collect();
         for kind in effects {
             pending.push(Effect {
                 id: effect_id(epoch, &kind),
@@ -438,6 +466,9 @@ fn effect_id(epoch: u64, kind: &EffectKind) -> String {
         EffectKind::Checkpoint { name, .. } => format!("{epoch}.checkpoint.{name}"),
         EffectKind::DeleteCheckpoint { name } => format!("{epoch}.delete.{name}"),
         EffectKind::Answer { request, .. } => format!("{epoch}.answer.{request}"),
+        EffectKind::StartChildren { .. } => format!("{epoch}.children"),
+        EffectKind::StopChildren { .. } => format!("{epoch}.stop_children"),
+        EffectKind::TellParent { .. } => format!("{epoch}.parent"),
         EffectKind::AwaitVersion { .. } => format!("{epoch}.version"),
         EffectKind::Bury { task, .. } => format!("{epoch}.bury.{}", task.id),
     }

@@ -347,6 +347,8 @@ impl Drive {
         let Some(found) = found else {
             return match self.task.task {
                 Verb::Start => self.start(),
+                // Its start was refused.
+                _ if looked_for_start && self.task.parent.is_some() => Action::End(End::Done(None)),
                 _ if looked_for_start => self.refuse(refusal(
                     codes::NO_SUCH_WORKFLOW,
                     format!("there is no workflow `{}`", self.task.workflow_id),

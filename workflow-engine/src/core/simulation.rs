@@ -7,6 +7,7 @@
 mod check;
 mod client;
 mod engine;
+mod kids;
 mod script;
 mod world;
 
@@ -70,6 +71,7 @@ struct Seen {
     timers: u64,
     checkpoints: u64,
     compensated: u64,
+    children: u64,
     ended: u64,
     waiting: u64,
 }
@@ -91,6 +93,7 @@ impl Seen {
         self.timers += other.timers;
         self.checkpoints += other.checkpoints;
         self.compensated += other.compensated;
+        self.children += other.children;
         self.ended += other.ended;
         self.waiting += other.waiting;
     }
@@ -167,6 +170,7 @@ fn workflows_survive_every_interleaving() {
             seen.timers,
             seen.checkpoints,
             seen.compensated,
+            seen.children,
             seen.ended,
             seen.waiting,
         ];

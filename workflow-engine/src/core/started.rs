@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mcp_runtime::{McpError, Raw};
+use mcp_runtime::{McpError, Raw, Token};
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
@@ -72,12 +72,14 @@ pub(crate) fn started(
         updated_at: now_ms,
         history: Vec::new(),
         pending: Vec::new(),
-        parent: task.from.as_ref().map(|from| from.workflow_id.clone()),
+        parent: parent(task),
         conversation_id: task.conversation_id.clone(),
         traceparent: task.traceparent.clone(),
         park_reason: None,
         stop_reason: None,
         compensation: None,
+        children: Vec::new(),
+        child_of: task.parent.clone(),
         wait: None,
         received: None,
         timed_out: false,
@@ -85,6 +87,13 @@ pub(crate) fn started(
         rest: None,
         takeovers: 0,
     })
+}
+
+/// The workflow that started it, or that it is a fork of.
+fn parent(task: &Task) -> Option<Token> {
+    let parent = task.parent.as_ref().map(|parent| &parent.workflow_id);
+    let origin = task.from.as_ref().map(|from| &from.workflow_id);
+    parent.or(origin).cloned()
 }
 
 /// The start's own data; over those of a fork's origin, by the keys of a map.

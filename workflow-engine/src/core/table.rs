@@ -263,6 +263,7 @@ fn after(called: &str, attempt: u32, ended: Result<Next, McpError>) -> String {
         &Ran {
             entered: true,
             outcome,
+            children: Vec::new(),
             draw: 0.5,
         },
     );
@@ -291,6 +292,7 @@ fn every_end_of_a_run_has_its_outcome() {
     let broken = || Err(McpError::permanent("BROKEN"));
     let wait = |within| Next::Wait {
         signals: vec![name("go")],
+        children: None,
         within,
     };
     let later = |to| Next::After {

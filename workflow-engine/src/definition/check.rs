@@ -139,7 +139,7 @@ fn state_shape<S: Send + Sync + 'static>(
 ) -> Option<StateShape> {
     if state.kind == StateKind::Wait && state.then.is_none() {
         mistakes.push(format!(
-            "`{name}` waits for a signal that leads nowhere; add `.then(…)`"
+            "`{name}` waits for something that leads nowhere; add `.then(…)`"
         ));
     }
     if state.kind == StateKind::Final && !state.to.is_empty() {
@@ -174,6 +174,7 @@ fn state_shape<S: Send + Sync + 'static>(
         on_error: optional(state.on_error.as_deref(), &mut note),
         compensation: state.compensation.clone(),
         signal: optional(state.signal.as_deref(), &mut note),
+        children: state.children.clone(),
         then: optional(state.then.as_deref(), &mut note),
         within_ms: state.within.map(millis),
         or_else: optional(state.or_else.as_deref(), &mut note),

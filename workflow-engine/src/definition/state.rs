@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     context::WorkflowContext,
+    record::ChildWait,
     run::{BoxFuture, Steps, Work},
     shape::{StateKind, StateRetry},
     transition::WorkflowTransitionResult,
@@ -33,6 +34,7 @@ pub struct WorkflowState<S = ()> {
     pub(super) timeout: Option<Duration>,
     pub(super) on_error: Option<String>,
     pub(super) signal: Option<String>,
+    pub(super) children: Option<ChildWait>,
     pub(super) then: Option<String>,
     pub(super) within: Option<Duration>,
     pub(super) or_else: Option<String>,
@@ -54,6 +56,7 @@ impl<S: Send + Sync + 'static> WorkflowState<S> {
             timeout: None,
             on_error: None,
             signal: None,
+            children: None,
             then: None,
             within: None,
             or_else: None,
@@ -92,6 +95,21 @@ impl<S: Send + Sync + 'static> WorkflowState<S> {
     pub fn wait_for(signal: &str) -> Self {
         let mut state = Self::new(StateKind::Wait);
         state.signal = Some(signal.to_owned());
+        state
+    }
+
+    /// A state that waits until none of the children that were started before is under way; say where that leads to with
+    /// [`WorkflowState::then`].
+    pub fn wait_for_children() -> Self {
+        let mut state = Self::new(StateKind::Wait);
+        state.children = Some(ChildWait::All);
+        state
+    }
+
+    /// A state that waits until one of the children has ended, and no state has run since.
+    pub fn wait_for_any_child() -> Self {
+        let mut state = Self::new(StateKind::Wait);
+        state.children = Some(ChildWait::Any);
         state
     }
 

@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
-    context::{Part, Scope},
+    context::{Part, Scope, Started},
     core::{Action, Drive, End, Input, Migrated, Ran},
     definition::Definition,
     failpoint::failpoint,
@@ -292,6 +292,7 @@ impl Driving<'_> {
             trace: trace::given(&record),
             record: Arc::new(record),
             part: Part::State,
+            started: Started::default(),
         })
     }
 

@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     home::{Home, PAUSE},
-    revive,
+    relations, revive,
     settle::{answering, encoded},
     trace::given,
 };
@@ -146,6 +146,19 @@ impl Doing {
                 let id = self.record.id.as_str();
                 let epoch = effect.epoch();
                 self.home.store.delete_checkpoint(id, name, epoch).await
+            }
+            EffectKind::StartChildren { children } => {
+                relations::start(&self.home, &self.record, children).await
+            }
+            EffectKind::StopChildren {
+                children,
+                compensate,
+            } => {
+                let epoch = effect.epoch();
+                relations::stop(&self.home, &self.record, epoch, children, *compensate).await
+            }
+            EffectKind::TellParent { parent, end } => {
+                relations::tell(&self.home, parent, end).await
             }
             EffectKind::AwaitVersion { version } => {
                 let parked = Parked {

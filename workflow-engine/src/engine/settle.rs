@@ -12,7 +12,10 @@ use crate::{
     task::{Task, Verb},
 };
 
-use super::home::{Home, herald};
+use super::{
+    home::{Home, herald},
+    relations,
+};
 
 /// How a delivery ended, and the task with it.
 pub(super) struct Ended {
@@ -32,6 +35,7 @@ pub(super) async fn settle(home: &Home, delivered: Delivered, ended: Ended) {
             match answered.map(|answer| *answer) {
                 // Nobody waits to hear of it, so it is kept where somebody can find it.
                 Some(Err(error)) if task.reply_to.is_none() && task.task != Verb::Wake => {
+                    relations::tell_refused(home, &task, &error).await;
                     return bury(home, delivered, error).await;
                 }
                 Some(outcome) => answer(home, &task, outcome.as_ref().map_err(Clone::clone)).await,

@@ -34,6 +34,7 @@ pub struct ControlWorkflow {
     expected_state: Option<String>,
     reason: Option<String>,
     compensate: bool,
+    leave_children: bool,
     timeout: Duration,
 }
 
@@ -50,6 +51,7 @@ impl ControlWorkflow {
             expected_state: None,
             reason: None,
             compensate: false,
+            leave_children: false,
             timeout: TIMEOUT,
         }
     }
@@ -94,6 +96,12 @@ impl ControlWorkflow {
         self
     }
 
+    /// Of a stop: the workflows that it has started go on; else they are stopped, too.
+    pub fn leave_children(mut self) -> Self {
+        self.leave_children = true;
+        self
+    }
+
     /// How long the answer is waited for (default 30 s). The request stays stored when the time is over.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -116,6 +124,7 @@ impl ControlWorkflow {
         task.version = self.version;
         task.reason = self.reason;
         task.compensate = self.compensate;
+        task.leave_children = self.leave_children;
         let data = self.data.transpose();
         task.data = data.map_err(|reason| WorkflowError::Invalid {
             reason: format!("the data cannot be encoded: {reason}"),

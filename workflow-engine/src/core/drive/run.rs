@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     core::advance::{advance, advance_by_itself, fail},
     effect::{Effect, MAX_PENDING},
-    record::{Driver, WorkflowRecord, WorkflowStatus},
+    record::{ChildWait, Driver, WorkflowRecord, WorkflowStatus},
 };
 
 use mcp_runtime::Name;
@@ -172,12 +172,14 @@ impl Drive {
         let Some(record) = self.record() else {
             return false;
         };
-        let awaited = shape
-            .state(&record.state)
-            .filter(|state| state.on_exit && state.then.is_some())
-            .and_then(|state| state.signal.as_ref());
+        let state = shape.state(&record.state);
+        let state = state.filter(|state| state.on_exit && state.then.is_some());
         let early = |name: &Name| record.signals.iter().any(|signal| signal.name == *name);
-        awaited.is_some_and(early) && self.supplies.exited != Some(record.entry)
+        let over = |children: &ChildWait| children.is_over(&record.children);
+        let leaves = |state: &StateShape| {
+            state.signal.as_ref().is_some_and(early) || state.children.as_ref().is_some_and(over)
+        };
+        state.is_some_and(leaves) && self.supplies.exited != Some(record.entry)
     }
 
     /// Writes what a state has decided, and what has come in meanwhile, in one.

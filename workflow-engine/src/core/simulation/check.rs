@@ -73,6 +73,7 @@ impl Ledger {
         let history = new_history(known, record);
         check_line(known, record, history);
         let effects = self.new_effects(record, author.0);
+        check_told(record, &effects);
         self.check_taken(record, &effects, history);
     }
 
@@ -133,6 +134,9 @@ impl Ledger {
             // Of one that came by the inbox and wants no answer nobody can tell.
             if task.reply_to.is_none() || effects.iter().any(refused) {
                 continue;
+            }
+            if task.stops_at_once() {
+                check_children_stopped(record, effects);
             }
             match task.task {
                 Verb::Stop if task.compensate => check_undone(record),
@@ -281,6 +285,29 @@ fn check_compensation(known: &WorkflowRecord, record: &WorkflowRecord, seen: &mu
             "out of turn: {record:#?}"
         );
     }
+}
+
+/// Whoever started it is told of its end, in the write that ends it; and only then.
+fn check_told(record: &WorkflowRecord, effects: &[Effect]) {
+    let told = effects.iter().find_map(|effect| match &effect.kind {
+        EffectKind::TellParent { end, .. } => Some(end.status),
+        _ => None,
+    });
+    let ends = [Happening::Completed, Happening::Failed, Happening::Stopped];
+    let ended = ends
+        .iter()
+        .any(|end| effects.iter().any(|effect| is_event(effect, *end)));
+    let stands = record.rest.unwrap_or(record.status);
+    let expected = (record.child_of.is_some() && ended && stands.is_ended()).then_some(stands);
+    assert_eq!(told, expected, "{record:#?}");
+}
+
+/// A stop stops the children, too, but for those that are to outlive it.
+fn check_children_stopped(record: &WorkflowRecord, effects: &[Effect]) {
+    let mut left = record.children.iter();
+    let left = left.any(|child| child.is_running() && !child.independent);
+    let stops = |effect: &Effect| matches!(effect.kind, EffectKind::StopChildren { .. });
+    assert!(!left || effects.iter().any(stops), "{record:#?}");
 }
 
 /// A stop with compensation has begun it, or found nothing to undo.

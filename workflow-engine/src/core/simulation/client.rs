@@ -2,7 +2,10 @@
 
 use mcp_runtime::{Name, Raw, Token};
 
-use crate::task::{Task, Verb};
+use crate::{
+    record::{CHILD_ENDED, ChildEnd, Parent},
+    task::{Task, Verb},
+};
 
 use super::{Dice, script::name};
 
@@ -63,6 +66,10 @@ impl Client {
         let mut plan: Vec<Task> = (1..=count).map(|number| request(dice, number)).collect();
         let mut start = task(dice, Verb::Start, 0);
         start.version = (dice.percent(50)).then(|| dice.word(&["1", "2"]).to_owned());
+        start.parent = dice.percent(30).then(|| Parent {
+            workflow_id: Token::new("above").unwrap(),
+            definition: name("trial"),
+        });
         start.state = dice.percent(25).then(|| state(dice));
         if dice.percent(95) {
             plan.push(start);
@@ -71,6 +78,15 @@ impl Client {
             plan.insert(0, start);
         }
         Self { plan }
+    }
+
+    pub(super) fn child_ended(end: &ChildEnd) -> Task {
+        let mut told = task(&mut Dice(1), Verb::Signal, 0);
+        told.reply_to = None;
+        told.id = format!("{}.{}.ended", end.id, end.epoch);
+        told.name = Some(name(CHILD_ENDED));
+        told.data = Some(Raw::encode(end).unwrap());
+        told
     }
 
     /// A time that has come, or a version.

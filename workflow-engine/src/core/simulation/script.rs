@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mcp_runtime::{McpError, Name, Raw};
+use mcp_runtime::{McpError, Name, Raw, Token};
 
 use crate::{
     core::{
         Migrated,
         advance::{Next, Outcome, Ran},
     },
-    record::WorkflowRecord,
+    record::{ChildStart, ChildWait, WorkflowRecord},
     shape::{StateKind, StateRetry, StateShape, WorkflowEvents, WorkflowShape},
 };
 
@@ -37,6 +37,7 @@ pub(in crate::core) fn state(called: &str, kind: StateKind, to: &[&str]) -> Stat
         on_error: None,
         compensation: None,
         signal: None,
+        children: None,
         then: None,
         within_ms: None,
         or_else: None,
@@ -121,14 +122,28 @@ pub(super) fn run(seed: u64, shape: &WorkflowShape, record: &WorkflowRecord) -> 
     let onwards: Vec<&Name> = (state.transitions.iter())
         .filter(|to| to.as_str() != "done")
         .collect();
+    let mut children = Vec::new();
     let outcome = match dice.below(30) {
         _ if state.kind != StateKind::Work => Ok(Next::Stay),
         _ if record.entry > LONG_ENOUGH => Ok(Next::To(name("done"))),
-        0..=4 => Err(McpError::temporary("BUSY")),
+        0..=3 => Err(McpError::temporary("BUSY")),
+        4 => {
+            children = some_children(record, &mut dice);
+            Ok(Next::Wait {
+                signals: Vec::new(),
+                children: Some(match (dice.below(3), children.first()) {
+                    (0, Some(first)) => ChildWait::One(first.id.clone()),
+                    (1, _) => ChildWait::Any,
+                    _ => ChildWait::All,
+                }),
+                within: dice.percent(30).then(|| Duration::from_secs(6)),
+            })
+        }
         5 => Err(McpError::permanent("BROKEN")),
         6 => Ok(Next::Fail(McpError::permanent("NO_USE"))),
         7..=9 => Ok(Next::Wait {
             signals: vec![name("more"), name("go")],
+            children: None,
             within: dice.percent(70).then(|| Duration::from_secs(4)),
         }),
         10..=11 => Ok(Next::After {
@@ -137,7 +152,10 @@ pub(super) fn run(seed: u64, shape: &WorkflowShape, record: &WorkflowRecord) -> 
         }),
         12 => Ok(Next::Stay),
         13 => Ok(Next::Complete),
-        14 => Ok(Next::To(name("hold"))),
+        14 => {
+            children = some_children(record, &mut dice);
+            Ok(Next::To(name("hold")))
+        }
         15 => Ok(Next::To(name("done"))),
         _ => Ok(Next::To((*dice.pick(&onwards)).clone())),
     };
@@ -147,8 +165,23 @@ pub(super) fn run(seed: u64, shape: &WorkflowShape, record: &WorkflowRecord) -> 
     Ran {
         entered: record.entered || outcome.is_ok() || dice.percent(50),
         outcome: outcome.map(|next| Outcome { data, next }),
+        children,
         draw: 0.5,
     }
+}
+
+fn some_children(record: &WorkflowRecord, dice: &mut Dice) -> Vec<ChildStart> {
+    let child = |number| ChildStart {
+        id: Token::new(&format!("w--{}-{number}", record.entry)).unwrap(),
+        definition: name("trial"),
+        label: number.to_string(),
+        data: Raw::empty_map(),
+        independent: dice.percent(30),
+    };
+    (0..3)
+        .map(child)
+        .take(usize::from(record.entry % 3 == 0) + 1)
+        .collect()
 }
 
 fn undone(dice: &mut Dice) -> Ran {
@@ -163,6 +196,7 @@ fn undone(dice: &mut Dice) -> Ran {
     Ran {
         entered: false,
         outcome,
+        children: Vec::new(),
         draw: 0.5,
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     task::{Task, Verb},
 };
 
-use super::{Dice, Seen, check::Ledger, client::Client, engine::Delivery, script};
+use super::{Dice, Seen, check::Ledger, client::Client, engine::Delivery, kids::Kids, script};
 
 /// Faults of one simulation: fewer than it takes to be taken for poison.
 const MAX_FAULTS: usize = 4;
@@ -76,6 +76,7 @@ pub(super) struct World {
     pub(super) faults_left: usize,
     pub(super) faults: usize,
     wakes: usize,
+    pub(super) kids: Kids,
     pub(super) ledger: Ledger,
     pub(super) seen: Seen,
     versions: Vec<Arc<WorkflowShape>>,
@@ -106,6 +107,7 @@ impl World {
             faults_left,
             faults: 0,
             wakes: 0,
+            kids: Kids::default(),
             ledger: Ledger::default(),
             seen: Seen::default(),
             versions,
@@ -139,7 +141,8 @@ impl World {
         let quiet = self.client.plan.is_empty()
             && self.queue.is_empty()
             && self.deliveries.is_empty()
-            && self.timer.is_none();
+            && self.timer.is_none()
+            && !self.kids.run();
         let parked =
             (self.store.record()).is_some_and(|record| record.status == WorkflowStatus::Parked);
         if quiet && parked {
@@ -162,7 +165,9 @@ impl World {
         let may_sleep =
             visible.is_empty() && self.deliveries.is_empty() && self.client.plan.is_empty();
         match self.dice.below(20) {
+            _ if may_sleep && self.kids.run() && self.dice.percent(50) => self.end_a_child(),
             _ if may_sleep => self.sleep(),
+            11 if self.dice.percent(10) => self.end_a_child(),
             0..=1 => self.send(),
             2..=5 => self.deliver(&visible),
             6 if self.timer_is_due() => self.fire_timer(),
@@ -188,6 +193,9 @@ impl World {
         let times = queued.map(|queued| queued.visible_at);
         let next = times.chain(self.timer.as_ref().map(|(_, at)| *at)).min();
         let Some(next) = next else {
+            if self.kids.run() {
+                return self.end_a_child();
+            }
             panic!("nobody works, and nobody ever will: {:#?}", self.queue);
         };
         self.now_ms = self.now_ms.max(next);
@@ -205,7 +213,7 @@ impl World {
         self.enqueue(task);
     }
 
-    fn enqueue(&mut self, task: Task) {
+    pub(super) fn enqueue(&mut self, task: Task) {
         self.queue.push(Queued {
             task,
             deliveries: 0,
@@ -299,6 +307,10 @@ impl World {
             EffectKind::DeleteCheckpoint { name } => {
                 self.put_checkpoint(name, effect.epoch(), None);
             }
+            EffectKind::StartChildren { children } => self.kids.start(children),
+            EffectKind::StopChildren { children, .. } => self.kids.stop(children),
+            // Its parent is of no interest here; that it was told is checked.
+            EffectKind::TellParent { .. } => {}
             EffectKind::AwaitVersion { version } => self.await_version(version),
             EffectKind::Bury { task, error } => self.ledger.answer(&task.id, Some(error)),
             EffectKind::Answer { request, error, .. } => {
@@ -363,6 +375,7 @@ impl World {
             }
             None => assert!(self.ledger.is_refused("t0"), "the start was lost"),
         }
+        self.check_the_kids();
         self.ledger
             .check_the_end(&self.store, self.faults, &self.events);
         self.seen.refused = self.ledger.refused_with(codes::WORKFLOW_ENDED);

@@ -1,7 +1,9 @@
 //! `mcpctl workflow show`: one workflow, and the path it has taken.
 
 use clap::Args;
-use mcp_agent_sdk::{WorkflowRecord, WorkflowStatus, Workflows, runtime::Token};
+use mcp_agent_sdk::{
+    CompensationProgress, WorkflowRecord, WorkflowStatus, Workflows, runtime::Token,
+};
 
 use super::{
     clock, path, status,
@@ -82,6 +84,8 @@ fn head(record: &WorkflowRecord, now_ms: u64) -> Vec<String> {
         .map(|signal| format!("{} (since {})", signal.name, utc(signal.at)))
         .collect();
     optional("signals", (!kept.is_empty()).then(|| kept.join(", ")));
+    optional("undone", undone(record));
+    optional("children", children(record));
     let inbox = record.inbox.len();
     optional(
         "inbox",
@@ -90,6 +94,48 @@ fn head(record: &WorkflowRecord, now_ms: u64) -> Vec<String> {
     optional("parent", record.parent.as_ref().map(ToString::to_string));
     optional("conversation", record.conversation_id.clone());
     lines
+}
+
+/// How far the compensation has come; nothing where none has begun.
+fn undone(record: &WorkflowRecord) -> Option<String> {
+    let compensation = record.compensation.as_ref()?;
+    let steps = &compensation.steps;
+    let [done, failed] =
+        [CompensationProgress::Done, CompensationProgress::Failed].map(|it| compensation.count(it));
+    if done + failed == 0 && compensation.ends_as.is_none() {
+        return None;
+    }
+    let mut text = format!("{done} of {}", steps.len());
+    if let Some(step) = compensation.current() {
+        text += &format!(", `{}` is being undone", step.state);
+    }
+    for step in steps
+        .iter()
+        .filter(|step| step.progress == CompensationProgress::Failed)
+    {
+        let code = step.error.as_ref().map_or("", |error| &error.code);
+        text += &format!(", `{}` failed: {code}", step.state);
+    }
+    Some(text)
+}
+
+/// How many of its children are how far.
+fn children(record: &WorkflowRecord) -> Option<String> {
+    let total = record.children.len();
+    let count = |status: Option<WorkflowStatus>| {
+        let children = record.children.iter();
+        children.filter(|child| child.status == status).count()
+    };
+    let ended = WorkflowStatus::ALL
+        .into_iter()
+        .filter(|status| status.is_ended());
+    let ended = ended.map(|status| (status.as_str(), count(Some(status))));
+    let all = std::iter::once(("under way", count(None))).chain(ended);
+    let counts = all.filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    (total > 0).then(|| counts.join(", "))
 }
 
 /// What there is to say about the status.

@@ -43,6 +43,9 @@ pub(super) fn waits_for(record: &WorkflowRecord) -> Option<String> {
         return None;
     }
     let signals: Vec<&str> = record.waits_for().collect();
+    if record.waits_for_children() && signals.is_empty() {
+        return Some("its children".to_owned());
+    }
     Some(
         match (signals.as_slice(), wakes_at(record), &record.error) {
             ([one], ..) => format!("the signal {one}"),
@@ -57,7 +60,8 @@ pub(super) fn waits_for(record: &WorkflowRecord) -> Option<String> {
 /// Whether it waits until somebody does something: a time alone passes by itself.
 pub(super) fn needs_somebody(record: &WorkflowRecord) -> bool {
     let waits = record.status == WorkflowStatus::Waiting;
-    let by_itself = wakes_at(record).is_some() && record.waits_for().next().is_none();
+    let alone = record.waits_for().next().is_none();
+    let by_itself = (wakes_at(record).is_some() && alone) || record.waits_for_children();
     record.status == WorkflowStatus::Parked || (waits && !by_itself)
 }
 
@@ -118,6 +122,11 @@ mod tests {
         check(
             json!({ "status": "waiting", "wake_in_ms": 5, "attempt": 2, "error": error }),
             Some("attempt 3"),
+            false,
+        );
+        check(
+            json!({ "status": "waiting", "wait": { "children": "all" } }),
+            Some("its children"),
             false,
         );
         check(

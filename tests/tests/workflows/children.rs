@@ -1,0 +1,226 @@
+//! Workflows that start others: told of their ends, and stopped with them.
+
+use std::time::Duration;
+
+use mcp_agent_sdk::{
+    McpError, Workflow, WorkflowContext, WorkflowState, WorkflowStatus,
+    WorkflowTransitionResult as Then,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    TestResult,
+    author::{Author, Journal},
+    bounded,
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+type Ctx = WorkflowContext<Journal>;
+
+/// Starts one scene for each name, and gathers what they have made.
+async fn shoot(ctx: Ctx, film: Value) -> Result<Then, McpError> {
+    for scene in film["scenes"].as_array().into_iter().flatten() {
+        let scene = scene.as_str().unwrap_or_default();
+        ctx.labelled(scene).start_child("scene", scene)?;
+    }
+    if let Some(archive) = film["archive"].as_str() {
+        ctx.labelled(archive)
+            .start_independent_child("scene", archive)?;
+    }
+    ctx.state().note("shoot");
+    Ok(Then::to("gather"))
+}
+
+async fn cut(ctx: Ctx, _: Value) -> Result<Then, McpError> {
+    let mut takes = Vec::new();
+    for child in ctx.children() {
+        let take = ctx.child_result::<String>(child).await;
+        takes.push(take.unwrap_or_else(|error| error.code));
+    }
+    Ok(Then::to("done").with(&takes))
+}
+
+fn film() -> Workflow<Journal> {
+    Workflow::new("film")
+        .state("shoot", WorkflowState::run(shoot).to("gather"))
+        .state("gather", WorkflowState::wait_for_children().then("cut"))
+        .state("cut", WorkflowState::run(cut).to("done"))
+        .state("done", WorkflowState::end())
+}
+
+/// `bad` fails, `slow…` waits for the light, `big` makes more than a signal carries.
+async fn take(_: Ctx, name: String) -> Result<Then, McpError> {
+    match name.as_str() {
+        "bad" => Err(McpError::permanent("RAIN")),
+        "big" => Ok(Then::to("kept").with(&"x".repeat(10_000))),
+        name if name.starts_with("slow") => Ok(Then::to("light")),
+        name => Ok(Then::to("kept").with(&format!("{name} in colour"))),
+    }
+}
+
+fn scene() -> Workflow<Journal> {
+    Workflow::new("scene")
+        .state("take", WorkflowState::run(take).to("kept").to("light"))
+        .state("light", WorkflowState::wait_for("light").then("kept"))
+        .state("kept", WorkflowState::end())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_are_started_once_and_their_ends_come_back() -> TestResult {
+    bounded(LIMIT, async {
+        let author = Author::new().await?;
+        let _engine = author.engines(vec![film(), scene()]).await?;
+        let workflows = &author.workflows;
+        let data = json!({"scenes": ["sea", "bad", "big", "slow"]});
+        workflows
+            .create_workflow("film", None, data)
+            .id("f")
+            .await?;
+        let waiting = author
+            .until("f", "three of four have ended", |record| {
+                record
+                    .children
+                    .iter()
+                    .filter(|child| !child.is_running())
+                    .count()
+                    == 3
+            })
+            .await;
+        assert!(waiting.waits_for_children(), "{waiting:?}");
+        assert_eq!(waiting.children[3].id.as_str(), "f--1-slow");
+        let child = workflows
+            .get_workflow("f--1-slow")
+            .await?
+            .expect("it is there");
+        assert_eq!(
+            child.parent.as_ref().map(|parent| parent.as_str()),
+            Some("f")
+        );
+        workflows
+            .signal_workflow("f--1-slow", "light", json!({}))
+            .await?;
+        let done = author.until_status("f", WorkflowStatus::Completed).await;
+        let takes: Vec<String> = done.data()?;
+        assert_eq!(takes[..2], ["sea in colour", "RAIN"]);
+        assert_eq!((takes[2].len(), takes[3].as_str()), (10_000, "slow"));
+        assert_eq!(author.journal.lines(), ["shoot"]);
+        Ok(())
+    })
+    .await
+}
+
+/// Waits for any child, until all are there; one that it waits for does not exist for its engines.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_child_wakes_its_parent_and_a_refused_one_fails() -> TestResult {
+    async fn race(ctx: Ctx, _: Value) -> Result<Then, McpError> {
+        if ctx.children().is_empty() {
+            ctx.labelled("slow").start_child("scene", "slow")?;
+            ctx.labelled("sea").start_child("scene", "sea")?;
+            return Ok(Then::wait_for_any_child());
+        }
+        let ended = ctx.children().iter().filter(|child| !child.is_running());
+        ctx.state().note(
+            ended
+                .map(|child| child.label.as_str())
+                .collect::<Vec<_>>()
+                .join(" "),
+        );
+        match ctx.children().iter().any(|child| child.is_running()) {
+            true => Ok(Then::wait_for_children()),
+            false => Ok(Then::complete()),
+        }
+    }
+    bounded(LIMIT, async {
+        let author = Author::new().await?;
+        let race = Workflow::new("race").state("race", WorkflowState::run(race).completes());
+        let _engine = author.engines(vec![race, scene()]).await?;
+        author
+            .workflows
+            .create_workflow("race", None, json!({}))
+            .id("r")
+            .await?;
+        author
+            .until("r", "the first has won", |record| {
+                record.entry == 2 && record.status == WorkflowStatus::Waiting
+            })
+            .await;
+        author
+            .workflows
+            .signal_workflow("r--1-slow", "light", json!({}))
+            .await?;
+        author.until_status("r", WorkflowStatus::Completed).await;
+        assert_eq!(author.journal.lines(), ["sea", "slow sea"]);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_stops_the_children_or_leaves_them() -> TestResult {
+    bounded(LIMIT, async {
+        let author = Author::new().await?;
+        let _engine = author.engines(vec![film(), scene()]).await?;
+        let workflows = &author.workflows;
+        let data = json!({"scenes": ["slow", "slower"], "archive": "slowest"});
+        for id in ["stopped", "left"] {
+            workflows
+                .create_workflow("film", None, &data)
+                .id(id)
+                .await?;
+            for child in ["slow", "slower", "slowest"] {
+                let child = format!("{id}--1-{child}");
+                author.until_status(&child, WorkflowStatus::Waiting).await;
+            }
+        }
+        workflows.stop_workflow("stopped").await?;
+        workflows.stop_workflow("left").leave_children().await?;
+        for child in ["slow", "slower"] {
+            let child = format!("stopped--1-{child}");
+            let stopped = author.until_status(&child, WorkflowStatus::Stopped).await;
+            let reason = stopped.stop_reason.unwrap_or_default();
+            assert!(reason.contains("parent `stopped`"), "{reason}");
+        }
+        for id in [
+            "stopped--1-slowest",
+            "left--1-slow",
+            "left--1-slower",
+            "left--1-slowest",
+        ] {
+            workflows.signal_workflow(id, "light", json!({})).await?;
+            author.until_status(id, WorkflowStatus::Completed).await;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The engine is gone between a child's end and the parent's next state.
+#[tokio::test(flavor = "multi_thread")]
+async fn parents_and_children_survive_their_engine() -> TestResult {
+    bounded(LIMIT, async {
+        let author = Author::new().await?;
+        let engine = author.engines(vec![film(), scene()]).await?;
+        let ids: Vec<String> = (0..20).map(|number| format!("f{number}")).collect();
+        let data = json!({"scenes": ["a", "b", "c", "bad"]});
+        for id in &ids {
+            author
+                .workflows
+                .create_workflow("film", None, &data)
+                .id(id)
+                .await?;
+        }
+        author
+            .until("f3", "it has begun", |record| record.epoch > 0)
+            .await;
+        drop(engine);
+        let _other = author.engines(vec![film(), scene()]).await?;
+        for id in &ids {
+            let done = author.until_status(id, WorkflowStatus::Completed).await;
+            let takes: Vec<String> = done.data()?;
+            assert_eq!(takes, ["a in colour", "b in colour", "c in colour", "RAIN"]);
+        }
+        Ok(())
+    })
+    .await
+}
