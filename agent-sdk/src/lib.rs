@@ -84,7 +84,7 @@ pub use mcp_workflow_engine::{
 };
 
 pub use mcp_workflow_engine::{
-    Child, Compensation, CompensationProgress, CompensationStep, ControlWorkflow, CreateWorkflow, DefinitionError, HistoryEntry, Signal, StateKind, StateRetry,
+    Child, CommandProgress, LabelProgress, LabelledCommand, Compensation, CompensationProgress, CompensationStep, ControlWorkflow, CreateWorkflow, DefinitionError, HistoryEntry, Signal, StateKind, StateRetry,
     StateShape, Workflow, WorkflowCheckpoint, WorkflowContext, WorkflowError, WorkflowEvents,
     WorkflowFilter, WorkflowPage, WorkflowRecord, WorkflowShape, WorkflowState, WorkflowStatus, WorkflowMigration, WorkflowTransitionResult, Workflows,
 };

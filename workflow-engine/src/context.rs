@@ -1,6 +1,7 @@
 //! What a state sees of its workflow, and how it takes effect.
 
 mod children;
+mod parallel;
 
 use std::sync::{
     Arc,
@@ -15,6 +16,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use children::Started;
+pub use parallel::LabelledCommand;
+pub(crate) use parallel::News;
 
 use crate::record::{CompensationStep, Signal, WorkflowRecord};
 
@@ -36,6 +39,7 @@ pub(crate) struct Scope {
     pub(crate) trace: TraceContext,
     pub(crate) part: Part,
     pub(crate) started: Started,
+    pub(crate) news: News,
 }
 
 impl Scope {

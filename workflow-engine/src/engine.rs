@@ -8,6 +8,7 @@ mod effects;
 mod home;
 mod relations;
 mod revive;
+mod running;
 mod settle;
 mod trace;
 

@@ -21,12 +21,12 @@ mod transition;
 mod workflows;
 
 pub use checkpoint::WorkflowCheckpoint;
-pub use context::WorkflowContext;
+pub use context::{LabelledCommand, WorkflowContext};
 pub use definition::{DefinitionError, Workflow, WorkflowMigration, WorkflowState};
 pub use engine::{Definitions, Engine, EngineConfig, EngineError};
 pub use record::{
-    Child, Compensation, CompensationProgress, CompensationStep, Driver, HistoryEntry, Signal,
-    WorkflowRecord, WorkflowStatus,
+    Child, CommandProgress, Compensation, CompensationProgress, CompensationStep, Driver,
+    HistoryEntry, LabelProgress, Signal, WorkflowRecord, WorkflowStatus,
 };
 pub use schedule::{
     AddSchedule, CatchUp, Fired, SCHEDULES, Schedule, ScheduleInfo, Schedules, schedule_workflow,

@@ -2,6 +2,7 @@
 
 mod children;
 mod compensation;
+mod progress;
 
 pub use children::Child;
 pub(crate) use children::{
@@ -9,6 +10,7 @@ pub(crate) use children::{
 };
 pub(crate) use compensation::MAX_COMPENSATIONS;
 pub use compensation::{Compensation, CompensationProgress, CompensationStep};
+pub use progress::{CommandProgress, LabelProgress};
 
 use mcp_runtime::{DecodeError, EncodeError, Format, McpError, Name, Raw, Token};
 use serde::{Deserialize, Serialize};
@@ -205,6 +207,9 @@ pub struct WorkflowRecord {
     /// What is to be undone should it fail, and how far that has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<Compensation>,
+    /// Of the state that runs: the commands that it sends side by side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub progress: Vec<LabelProgress>,
     /// The workflows that it has started, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Child>,

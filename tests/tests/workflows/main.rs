@@ -16,6 +16,7 @@ mod face;
 mod failpoints;
 mod failure;
 mod hooks;
+mod parallel;
 mod repair;
 mod scene;
 mod schedules;

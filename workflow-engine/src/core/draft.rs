@@ -209,6 +209,7 @@ impl<'a> Draft<'a> {
         record.received = None;
         record.timed_out = false;
         record.entered = false;
+        record.progress.clear();
         record.takeovers = 0;
         self.ended = None;
         self.phase = WorkflowStatus::Running;

@@ -3,6 +3,7 @@
 //! A machine without hands: it says what is to be done next ([`Action`]) and is told what came of it ([`Input`]). All
 //! rules about who may write what, and when, are here.
 
+mod note;
 mod run;
 mod take;
 
@@ -13,7 +14,7 @@ use mcp_runtime::{McpError, Name};
 use crate::{
     checkpoint::WorkflowCheckpoint,
     effect::{Effect, EffectKind},
-    record::{Driver, WorkflowRecord, WorkflowStatus},
+    record::{Driver, LabelProgress, WorkflowRecord, WorkflowStatus},
     shape::WorkflowShape,
     task::{Origin, Task, Verb},
 };
@@ -67,6 +68,8 @@ pub(crate) enum Action {
     Answer,
     /// Run the current state. [`Input::Ran`].
     Run,
+    /// Go on with the run of the current state, of which news have been noted. [`Input::Ran`] or [`Input::Progressed`].
+    GoOnRunning,
     /// Run the exit hook of the current state. [`Input::Exited`].
     Exit,
     /// Wait before the next attempt. [`Input::Slept`].
@@ -103,6 +106,8 @@ pub(crate) enum Input {
     Confirmed,
     Answered,
     Ran(Box<Ran>),
+    /// The state runs on; this is how far its commands have come.
+    Progressed(Vec<LabelProgress>),
     Exited,
     Slept,
     /// Instead of running or sleeping: the engine is about to stop.
@@ -129,6 +134,12 @@ enum Stage {
     TakingOver(Takeover),
     /// The state runs.
     Running,
+    /// How far it has come is being written, while it runs on.
+    Noting,
+    /// What that write brings with it is being begun.
+    Noted,
+    /// The record is read again: the note came too late for somebody else's write.
+    RereadingNoting,
     /// Its result is being written.
     Advancing(Box<Ran>),
     /// The record is read again: somebody has put something into the inbox, or has taken over.
@@ -276,6 +287,15 @@ impl Drive {
             (Stage::Preparing, Input::Confirmed) => self.apply(),
             (Stage::TakingOver(Takeover::Confirming), Input::Confirmed) => self.write_takeover(),
             (Stage::Running, Input::Ran(ran)) => self.advance(ran),
+            (Stage::Running, Input::Progressed(progress)) => self.note(progress),
+            (Stage::Noting, Input::Written(revision)) => self.noted(revision),
+            (Stage::Noting, Input::Conflict) => {
+                self.stage = Stage::RereadingNoting;
+                Action::Read
+            }
+            // It is only news: the state is worth more.
+            (Stage::Noting, Input::TooLarge(_)) | (Stage::Noted, Input::Confirmed) => self.run_on(),
+            (Stage::RereadingNoting, Input::Found(found)) => self.compare_noting(found),
             (Stage::Rereading(ran), Input::Found(found)) => self.compare(found, ran),
             (Stage::Asking, Input::Elsewhere(elsewhere)) => self.asked(elsewhere),
             (Stage::AskingForTarget(version), Input::Elsewhere(elsewhere)) => {

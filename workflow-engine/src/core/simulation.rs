@@ -72,6 +72,7 @@ struct Seen {
     checkpoints: u64,
     compensated: u64,
     children: u64,
+    news: u64,
     ended: u64,
     waiting: u64,
 }
@@ -94,6 +95,7 @@ impl Seen {
         self.checkpoints += other.checkpoints;
         self.compensated += other.compensated;
         self.children += other.children;
+        self.news += other.news;
         self.ended += other.ended;
         self.waiting += other.waiting;
     }
@@ -171,6 +173,7 @@ fn workflows_survive_every_interleaving() {
             seen.checkpoints,
             seen.compensated,
             seen.children,
+            seen.news,
             seen.ended,
             seen.waiting,
         ];

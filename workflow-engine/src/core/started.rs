@@ -78,6 +78,7 @@ pub(crate) fn started(
         park_reason: None,
         stop_reason: None,
         compensation: None,
+        progress: Vec::new(),
         children: Vec::new(),
         child_of: task.parent.clone(),
         wait: None,

@@ -96,6 +96,35 @@ fn states_are_checked_one_by_one() {
         &Workflow::new("Bad Name").version("1..2").state("a", end()),
         &["`Bad Name`", "version `1..2`"],
     );
+    async fn undo(_: WorkflowContext, _: ()) -> Result<(), McpError> {
+        Ok(())
+    }
+    check(
+        &Workflow::new("w")
+            .state(
+                "a",
+                WorkflowState::wait_for("go").then("b").compensate(undo),
+            )
+            .state("b", end()),
+        &["`a` runs nothing that could be compensated"],
+    );
+    check(
+        &Workflow::new("w")
+            .version("2")
+            .migrate_from("2", |workflow, (): ()| Ok(workflow))
+            .state("a", end()),
+        &["migrate from itself"],
+    );
+    check(
+        &Workflow::new("w")
+            .state("a", WorkflowState::wait_for_children())
+            .state("b", end()),
+        &[
+            "`a` waits for something that leads nowhere",
+            "`b` is unreachable",
+            "`a` has no way to an end",
+        ],
+    );
     let backwards = StateRetry::times(1)
         .delay(Duration::from_secs(5))
         .max_delay(Duration::from_secs(1));

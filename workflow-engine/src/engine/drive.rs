@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
-    context::{Part, Scope, Started},
+    context::{News, Part, Scope, Started},
     core::{Action, Drive, End, Input, Migrated, Ran},
     definition::Definition,
     failpoint::failpoint,
@@ -27,6 +27,7 @@ use crate::{
 use super::{
     effects::Effects,
     home::{Family, Home, PAUSE},
+    running::Running,
     settle::{Ended, answer, bury, settle},
     trace::{self, Trace},
 };
@@ -48,6 +49,7 @@ pub(super) async fn handle(home: &Arc<Home>, family: &Arc<Family>, delivered: De
                 home,
                 family,
                 trace,
+                running: None,
             };
             tokio::select! {
                 // Left to whoever has it now. What this one still writes loses its compare-and-set.
@@ -89,6 +91,8 @@ struct Driving<'a> {
     core: Drive,
     effects: Effects,
     trace: Trace,
+    /// The state that runs, which may have news in between.
+    running: Option<Running>,
 }
 
 impl Driving<'_> {
@@ -139,14 +143,14 @@ impl Driving<'_> {
                 Input::Answered
             }
             Action::Run => {
-                let Some(_place) = self.place().await else {
+                let Some(place) = self.place().await else {
                     return Ok(Input::Yield);
                 };
                 failpoint("engine.run");
-                let ran = self.run_state(lease).await;
-                failpoint("engine.ran");
-                Input::Ran(Box::new(ran))
+                self.running = self.begin_state(lease, place);
+                self.run_on().await
             }
+            Action::GoOnRunning => self.run_on().await,
             Action::Exit => {
                 self.exit_state(lease).await;
                 Input::Exited
@@ -293,6 +297,7 @@ impl Driving<'_> {
             record: Arc::new(record),
             part: Part::State,
             started: Started::default(),
+            news: News::default(),
         })
     }
 
@@ -314,29 +319,27 @@ impl Driving<'_> {
         self.family.version(&self.core.shape()?.version)
     }
 
-    async fn run_state(&mut self, lease: &Lease) -> Ran {
-        let definition = self.definition().cloned();
-        let Some((definition, mut scope)) = definition.zip(self.scope(lease)) else {
-            return run::no_code();
-        };
+    fn begin_state(&mut self, lease: &Lease, place: OwnedSemaphorePermit) -> Option<Running> {
+        let definition = self.definition().cloned()?;
+        let mut scope = self.scope(lease)?;
         let undone = scope.record.compensates().map(|step| &step.state);
-        let name = undone.unwrap_or(&scope.record.state).clone();
-        let known = (definition.steps.get(&name)).zip(definition.shape.state(&name));
-        let Some((steps, state)) = known else {
-            return run::no_code();
-        };
+        let state = undone.unwrap_or(&scope.record.state).clone();
         let span = self.trace.state(&scope.record);
         scope.trace = TraceContext::of_span(&span).unwrap_or(scope.trace);
-        let ran = run::run(steps, state, scope).instrument(span.clone()).await;
-        let outcome = match &ran.outcome {
-            Ok(_) => "ok",
-            Err(error) => {
-                telemetry::span_failed(&span, &error.code);
-                "failed"
-            }
+        Some(Running::begin(definition, state, scope, span, place))
+    }
+
+    /// The state that runs comes to its end, or has news.
+    async fn run_on(&mut self) -> Input {
+        let Some(running) = &mut self.running else {
+            return Input::Ran(Box::new(run::no_code()));
         };
-        telemetry::workflow_transition(definition.shape.name.as_str(), name.as_str(), outcome);
-        ran
+        let input = running.go_on().await;
+        if matches!(input, Input::Ran(_)) {
+            self.running = None;
+            failpoint("engine.ran");
+        }
+        input
     }
 
     async fn exit_state(&self, lease: &Lease) {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
-    context::{Part, Scope},
+    context::{News, Part, Scope, Started},
     core::{Action, Drive, End, Input, Ran, Versioned},
     definition::Definition,
     effect::{Effect, EffectKind},
@@ -266,6 +266,10 @@ impl Shell {
             }
             Action::LoadOrigin(_) => Input::Origin(None),
             Action::AskForVersion(_) => Input::Elsewhere(false),
+            Action::Migrate(_) => {
+                let alone = "a test has one version of a definition, and migrates nothing";
+                Input::Migrated(Box::new(Err(McpError::permanent(code::INTERNAL).message(alone))))
+            }
             Action::Write(record, revision) => self.write(&record, revision)?,
             Action::Confirm { effects, .. } => {
                 for effect in effects {
@@ -280,7 +284,7 @@ impl Shell {
                 Input::Slept
             }
             // Done by whoever calls this.
-            Action::Run | Action::Exit | Action::End(_) => Input::Yield,
+            Action::Run | Action::GoOnRunning | Action::Exit | Action::End(_) => Input::Yield,
         })
     }
 
@@ -332,8 +336,14 @@ impl Shell {
             EffectKind::DeleteCheckpoint { name } => {
                 self.checkpoints.remove(name);
             }
-            // Nobody outside listens.
-            EffectKind::Event(_) | EffectKind::Bury { .. } | EffectKind::Answer { .. } => {}
+            // Nobody outside listens, and nobody runs children.
+            EffectKind::Event(_)
+            | EffectKind::Bury { .. }
+            | EffectKind::Answer { .. }
+            | EffectKind::StartChildren { .. }
+            | EffectKind::StopChildren { .. }
+            | EffectKind::TellParent { .. }
+            | EffectKind::AwaitVersion { .. } => {}
         }
     }
 
@@ -346,13 +356,18 @@ impl Shell {
             trace: TraceContext::default(),
             record: Arc::new(record),
             part: Part::State,
+            started: Started::default(),
+            news: News::default(),
         })
     }
 
     /// `None` when the engine has died meanwhile.
     async fn run_state(&self, core: &Drive) -> Option<Ran> {
         let scope = self.scope(core);
-        let state = scope.as_ref().map(|scope| scope.record.state.clone());
+        let state = scope.as_ref().map(|scope| {
+            let undone = scope.record.compensates().map(|step| &step.state);
+            undone.unwrap_or(&scope.record.state).clone()
+        });
         let known = state.as_ref().and_then(|state| {
             (self.definition.steps.get(state)).zip(self.definition.shape.state(state))
         });
@@ -395,7 +410,8 @@ fn named(action: &Action) -> &'static str {
         Action::Write(..) => "a write of the record",
         Action::Confirm { .. } => "the effects of a write",
         Action::Answer => "an answer",
-        Action::Run => "a run of the state",
+        Action::Migrate(_) => "a migration",
+        Action::Run | Action::GoOnRunning => "a run of the state",
         Action::Exit => "the exit hook",
         Action::Sleep(_) => "a pause",
         Action::End(_) => "the acknowledgement",

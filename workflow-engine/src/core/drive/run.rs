@@ -109,7 +109,7 @@ impl Drive {
     }
 
     /// The effects of this task that this delivery has not begun yet; from now on it has.
-    fn unbegun(&mut self) -> Vec<Effect> {
+    pub(super) fn unbegun(&mut self) -> Vec<Effect> {
         let pending = self
             .base
             .as_ref()
@@ -300,7 +300,7 @@ impl Drive {
 
 /// Whether nothing but tasks in the inbox has come to a record since it was known as it is here: what a state has decided
 /// meanwhile is still to be written. A start that has not written yet knows a record of epoch 0.
-fn is_continued(known: &WorkflowRecord, found: &WorkflowRecord) -> bool {
+pub(super) fn is_continued(known: &WorkflowRecord, found: &WorkflowRecord) -> bool {
     let same_run = (known.version == found.version && known.state == found.state)
         && (known.entry, known.attempt, known.takeovers)
             == (found.entry, found.attempt, found.takeovers)

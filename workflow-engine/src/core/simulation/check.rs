@@ -65,6 +65,7 @@ impl Ledger {
             check_rights(known, record, author);
             self.check_pending(known, record);
             check_compensation(known, record, seen);
+            check_progress(known, record);
             check_early_signals(known, record);
             assert!(record.entry >= known.entry);
             seen.takeovers += u64::from(record.takeovers > known.takeovers);
@@ -285,6 +286,15 @@ fn check_compensation(known: &WorkflowRecord, record: &WorkflowRecord, seen: &mu
             "out of turn: {record:#?}"
         );
     }
+}
+
+/// News are of the entry that runs, and what is done in it stays so.
+fn check_progress(known: &WorkflowRecord, record: &WorkflowRecord) {
+    let own = format!("{}.", record.entry);
+    let mut all = record.progress.iter();
+    assert!(all.all(|one| one.label.starts_with(&own)), "{record:#?}");
+    let kept = record.entry != known.entry || record.progress.starts_with(&known.progress);
+    assert!(kept, "what was done is forgotten: {known:#?} {record:#?}");
 }
 
 /// Whoever started it is told of its end, in the write that ends it; and only then.

@@ -127,6 +127,7 @@ impl World {
                 Some(Input::Answered)
             }
             Action::Run => Some(self.run(at)),
+            Action::GoOnRunning => Some(self.run_on(at)),
             Action::Exit => Some(Input::Exited),
             Action::Sleep(_) => Some(Input::Slept),
             Action::End(end) => {
@@ -165,8 +166,20 @@ impl World {
         self.seen.runs += 1;
         let drive = &self.deliveries[at].drive;
         let record = drive.record().expect("a record runs");
-        let shape = drive.shape().expect("with its definition");
         self.ledger.ran(record.entry, record.attempt);
+        self.run_on(at)
+    }
+
+    /// At times a state has news before it ends: one more of its parallel commands is done.
+    fn run_on(&mut self, at: usize) -> Input {
+        let drive = &self.deliveries[at].drive;
+        let record = drive.record().expect("a record runs");
+        let done = record.progress.len();
+        if done < 3 && self.dice.percent(15) {
+            self.seen.news += 1;
+            return Input::Progressed(script::progress(record, done + 1));
+        }
+        let shape = drive.shape().expect("with its definition");
         Input::Ran(Box::new(script::run(self.seed, shape, record)))
     }
 

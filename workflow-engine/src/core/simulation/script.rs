@@ -9,7 +9,7 @@ use crate::{
         Migrated,
         advance::{Next, Outcome, Ran},
     },
-    record::{ChildStart, ChildWait, WorkflowRecord},
+    record::{ChildStart, ChildWait, CommandProgress, LabelProgress, WorkflowRecord},
     shape::{StateKind, StateRetry, StateShape, WorkflowEvents, WorkflowShape},
 };
 
@@ -168,6 +168,15 @@ pub(super) fn run(seed: u64, shape: &WorkflowShape, record: &WorkflowRecord) -> 
         children,
         draw: 0.5,
     }
+}
+
+/// So many parallel commands of this entry are done.
+pub(super) fn progress(record: &WorkflowRecord, done: usize) -> Vec<LabelProgress> {
+    let label = |number| LabelProgress {
+        label: format!("{}.{number}", record.entry),
+        progress: CommandProgress::Done,
+    };
+    (0..done).map(label).collect()
 }
 
 fn some_children(record: &WorkflowRecord, dice: &mut Dice) -> Vec<ChildStart> {

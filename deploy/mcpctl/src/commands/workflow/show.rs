@@ -2,7 +2,8 @@
 
 use clap::Args;
 use mcp_agent_sdk::{
-    CompensationProgress, WorkflowRecord, WorkflowStatus, Workflows, runtime::Token,
+    CommandProgress, CompensationProgress, WorkflowRecord, WorkflowStatus, Workflows,
+    runtime::Token,
 };
 
 use super::{
@@ -84,6 +85,7 @@ fn head(record: &WorkflowRecord, now_ms: u64) -> Vec<String> {
         .map(|signal| format!("{} (since {})", signal.name, utc(signal.at)))
         .collect();
     optional("signals", (!kept.is_empty()).then(|| kept.join(", ")));
+    optional("progress", progress(record));
     optional("undone", undone(record));
     optional("children", children(record));
     let inbox = record.inbox.len();
@@ -94,6 +96,26 @@ fn head(record: &WorkflowRecord, now_ms: u64) -> Vec<String> {
     optional("parent", record.parent.as_ref().map(ToString::to_string));
     optional("conversation", record.conversation_id.clone());
     lines
+}
+
+/// How far the parallel commands of the state have come, and which are not done.
+fn progress(record: &WorkflowRecord) -> Option<String> {
+    let all = &record.progress;
+    let of = |progress: CommandProgress| {
+        let labels = all.iter().filter(move |one| one.progress == progress);
+        labels.map(|one| one.label.as_str()).collect::<Vec<_>>()
+    };
+    let mut text = format!("{} of {} done", of(CommandProgress::Done).len(), all.len());
+    for (what, progress) in [
+        ("running", CommandProgress::Running),
+        ("failed", CommandProgress::Failed),
+    ] {
+        let labels = of(progress);
+        if !labels.is_empty() {
+            text += &format!("; {what}: {}", labels.join(", "));
+        }
+    }
+    (!all.is_empty()).then_some(text)
 }
 
 /// How far the compensation has come; nothing where none has begun.
@@ -167,6 +189,26 @@ mod tests {
             "status      waiting",
             "waits for   the signal approve, until 1970-01-01 00:01:05.000Z (in 30s)",
             "signals     hurry (since 1970-01-01 00:00:00.500Z)",
+        ] {
+            assert!(head.lines().any(|found| found == line), "{line}:\n{head}");
+        }
+    }
+
+    #[test]
+    fn head_tells_how_far_it_has_come() {
+        let label = |label: &str, progress: &str| json!({ "label": label, "progress": progress });
+        let step = |state: &str, progress: &str| json!({ "state": state, "entry": 1, "progress": progress });
+        let child = |label: &str, status: Option<&str>| json!({ "id": label, "definition": "scene", "label": label, "status": status, "epoch": 0 });
+        let record = record(json!({
+            "progress": [label("sea", "done"), label("sky", "running"), label("sun", "failed")],
+            "compensation": { "steps": [step("flight", "left"), step("hotel", "done")], "ends_as": "failed" },
+            "children": [child("a", None), child("b", Some("completed")), child("c", Some("completed"))],
+        }));
+        let head = head(&record, 0).join("\n");
+        for line in [
+            "progress    1 of 3 done; running: sky; failed: sun",
+            "undone      1 of 2, `flight` is being undone",
+            "children    1 under way, 2 completed",
         ] {
             assert!(head.lines().any(|found| found == line), "{line}:\n{head}");
         }
