@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -11,12 +11,11 @@ use mcp_runtime::{
     transport::{self, Delivered, Lease, StoreError, WriteError},
 };
 use tokio::sync::OwnedSemaphorePermit;
-use tracing::Instrument;
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
     context::{News, Part, Scope, Started},
-    core::{Action, Drive, End, Input, Migrated, Ran},
+    core::{Action, Drive, End, Input, Migrated},
     definition::Definition,
     failpoint::failpoint,
     record::WorkflowRecord,
@@ -49,7 +48,7 @@ pub(super) async fn handle(home: &Arc<Home>, family: &Arc<Family>, delivered: De
                 home,
                 family,
                 trace,
-                running: None,
+                running: Mutex::new(None),
             };
             tokio::select! {
                 // Left to whoever has it now. What this one still writes loses its compare-and-set.
@@ -91,8 +90,8 @@ struct Driving<'a> {
     core: Drive,
     effects: Effects,
     trace: Trace,
-    /// The state that runs, which may have news in between.
-    running: Option<Running>,
+    /// The state that runs, which may have news in between. Never locked: a mutex makes shareable what is only sent.
+    running: Mutex<Option<Running>>,
 }
 
 impl Driving<'_> {
@@ -147,7 +146,7 @@ impl Driving<'_> {
                     return Ok(Input::Yield);
                 };
                 failpoint("engine.run");
-                self.running = self.begin_state(lease, place);
+                self.running = Mutex::new(self.begin_state(lease, place));
                 self.run_on().await
             }
             Action::GoOnRunning => self.run_on().await,
@@ -331,12 +330,14 @@ impl Driving<'_> {
 
     /// The state that runs comes to its end, or has news.
     async fn run_on(&mut self) -> Input {
-        let Some(running) = &mut self.running else {
+        let running = self.running.get_mut();
+        let running = running.unwrap_or_else(PoisonError::into_inner);
+        let Some(state) = running else {
             return Input::Ran(Box::new(run::no_code()));
         };
-        let input = running.go_on().await;
+        let input = state.go_on().await;
         if matches!(input, Input::Ran(_)) {
-            self.running = None;
+            *running = None;
             failpoint("engine.ran");
         }
         input
