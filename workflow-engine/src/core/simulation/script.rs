@@ -180,7 +180,7 @@ pub(super) fn progress(record: &WorkflowRecord, done: usize) -> Vec<LabelProgres
 }
 
 fn some_children(record: &WorkflowRecord, dice: &mut Dice) -> Vec<ChildStart> {
-    let child = |number| ChildStart {
+    let child = |number: u32| ChildStart {
         id: Token::new(&format!("w--{}-{number}", record.entry)).unwrap(),
         definition: name("trial"),
         label: number.to_string(),
