@@ -64,7 +64,10 @@ impl World {
         self.seen.children += 1;
         self.enqueue(Client::child_ended(&end));
         if self.dice.percent(20) {
-            self.enqueue(Client::child_ended(&end));
+            // Its own message, as one is that is stored after the deduplication window.
+            let mut again = Client::child_ended(&end);
+            again.id += ".again";
+            self.enqueue(again);
         }
         if failed && self.dice.percent(30) {
             end.epoch = 9;
