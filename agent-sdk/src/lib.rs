@@ -84,9 +84,11 @@ pub use mcp_workflow_engine::{
 };
 
 pub use mcp_workflow_engine::{
-    Child, CommandProgress, LabelProgress, LabelledCommand, Compensation, CompensationProgress, CompensationStep, ControlWorkflow, CreateWorkflow, DefinitionError, HistoryEntry, Signal, StateKind, StateRetry,
-    StateShape, Workflow, WorkflowCheckpoint, WorkflowContext, WorkflowError, WorkflowEvents,
-    WorkflowFilter, WorkflowPage, WorkflowRecord, WorkflowShape, WorkflowState, WorkflowStatus, WorkflowMigration, WorkflowTransitionResult, Workflows,
+    Child, CommandProgress, Compensation, CompensationProgress, CompensationStep, ControlWorkflow,
+    CreateWorkflow, DefinitionError, HistoryEntry, LabelProgress, LabelledCommand, Signal,
+    StateKind, StateRetry, StateShape, Workflow, WorkflowCheckpoint, WorkflowContext,
+    WorkflowError, WorkflowEvents, WorkflowFilter, WorkflowMigration, WorkflowPage, WorkflowRecord,
+    WorkflowShape, WorkflowState, WorkflowStatus, WorkflowTransitionResult, Workflows,
 };
 
 pub use mcp_workflow_engine::testing::{

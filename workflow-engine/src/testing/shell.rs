@@ -268,7 +268,9 @@ impl Shell {
             Action::AskForVersion(_) => Input::Elsewhere(false),
             Action::Migrate(_) => {
                 let alone = "a test has one version of a definition, and migrates nothing";
-                Input::Migrated(Box::new(Err(McpError::permanent(code::INTERNAL).message(alone))))
+                Input::Migrated(Box::new(Err(
+                    McpError::permanent(code::INTERNAL).message(alone)
+                )))
             }
             Action::Write(record, revision) => self.write(&record, revision)?,
             Action::Confirm { effects, .. } => {
