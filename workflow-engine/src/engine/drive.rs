@@ -55,7 +55,8 @@ pub(super) async fn handle(home: &Arc<Home>, family: &Arc<Family>, delivered: De
                 () = lost.cancelled() => {}
                 // The grace of a drain is over: another engine may go on at once.
                 () = home.abandon.cancelled() => delivered.lease.give_back(Duration::ZERO).await,
-                end = driving.run(&delivered.lease) => settle(home, delivered, end).await,
+                // Boxed: it holds records and tasks, and would be copied with the task that polls it.
+                end = Box::pin(driving.run(&delivered.lease)) => settle(home, delivered, end).await,
             }
         }
         Err(error) => bury(home, delivered, error).await,
