@@ -94,7 +94,7 @@ pub(super) fn shape(version: &str, events: WorkflowEvents) -> Arc<WorkflowShape>
 
 /// Refuses some, and renames a state.
 pub(super) fn migrate(record: &WorkflowRecord) -> Result<Migrated, McpError> {
-    if record.epoch % 5 == 0 {
+    if record.epoch.is_multiple_of(5) {
         return Err(McpError::permanent("NOT_NOW"));
     }
     let state = match record.state.as_str() {
@@ -189,7 +189,7 @@ fn some_children(record: &WorkflowRecord, dice: &mut Dice) -> Vec<ChildStart> {
     };
     (0..3)
         .map(child)
-        .take(usize::from(record.entry % 3 == 0) + 1)
+        .take(usize::from(record.entry.is_multiple_of(3)) + 1)
         .collect()
 }
 
