@@ -192,7 +192,15 @@ impl Ledger {
             let refused = answers.iter().any(Option::is_some);
             let accepted = answers.iter().any(Option::is_none);
             let taken = self.taken.contains(id);
-            let no_matter = task.task == Verb::Migrate && accepted;
+            // Whoever asks for what is under way has it, and nothing is written about that.
+            let undone = || {
+                store
+                    .writes
+                    .iter()
+                    .any(|write| write.compensates().is_some())
+            };
+            let no_matter = (task.task == Verb::Migrate && accepted)
+                || (task.task == Verb::Stop && task.compensate && undone());
             assert!(taken || refused || no_matter, "{task:?} is lost");
             // Refused, the acknowledgement lost, and accepted when it came again: nothing is written about a refusal.
             assert!(
