@@ -123,20 +123,6 @@ pub(crate) async fn subjects(
     Ok(counts.into_iter().collect())
 }
 
-/// The consumers of a stream, by name.
-pub(crate) async fn consumers(
-    client: &Client,
-    stream: &str,
-) -> Result<Vec<consumer::Info>, Failure> {
-    let stream = existing(client.jetstream(), stream).await?;
-    let mut found: Vec<consumer::Info> =
-        stream.consumers().try_collect().await.map_err(|error| {
-            Failure::unreachable(format!("the consumers cannot be listed: {}", chain(&error)))
-        })?;
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
-}
-
 /// The agent and the lane whose commands a consumer brings.
 pub(crate) fn lane_of(consumer: &str) -> Option<(&str, Priority)> {
     let (agent, lane) = consumer.rsplit_once('_')?;
