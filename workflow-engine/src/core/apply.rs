@@ -233,6 +233,9 @@ fn stop(draft: &mut Draft<'_>, task: &Task) -> Applied {
             return Applied::Ignored;
         }
         draft.record.stop_reason.clone_from(&task.reason);
+        if !task.leave_children {
+            draft.stop_children(false);
+        }
         draft.stop_compensating();
         return Applied::Done;
     }
