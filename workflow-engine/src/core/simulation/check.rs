@@ -406,8 +406,8 @@ fn check_signal(task: &Task, record: &WorkflowRecord, history: &[HistoryEntry]) 
         .iter()
         .any(|signal| Some(&signal.data) == data);
     let received = (record.received.as_ref()).is_some_and(|signal| Some(&signal.data) == data);
-    // It led on; or the state that it woke was left by the next task in the same write.
-    let led_on = !history.is_empty();
+    // It led on; or the state that it woke was left by the next task in the same write, or given up by a stop.
+    let led_on = !history.is_empty() || record.compensates().is_some();
     assert!(
         kept || received || led_on,
         "{task:?} is lost in {record:#?}"
