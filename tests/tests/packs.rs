@@ -200,9 +200,9 @@ impl Hand {
         })
     }
 
-    fn command(&self, action: &str, parameters: Value) -> Command {
+    fn command(&self, action: &str, parameters: &Value) -> Command {
         let name = |text| Name::new(text).expect("a valid name");
-        let parameters = Raw::encode(&parameters).expect("it can be encoded");
+        let parameters = Raw::encode(parameters).expect("it can be encoded");
         let mut command = Command::new(name("hand"), name(self.agent), name(action), parameters);
         command.reply_to = Some(format!("mcp.reply.{}.{}", self.requester, command.id));
         command
@@ -260,7 +260,7 @@ async fn members_without_room_travel_on_their_own() -> TestResult {
     let meter = Arc::new(Meter::default());
     let agent = Agent::with_state("worker", Arc::clone(&meter)).on("work", work);
     let _agent = agent.capacity(2).start(&hand.client).await?;
-    let commands: Vec<_> = (0..10).map(|_| hand.command("work", json!(50))).collect();
+    let commands: Vec<_> = (0..10).map(|_| hand.command("work", &json!(50))).collect();
     let pack = hand.send(&commands).await?;
     let responses = hand.responses(&commands).await?;
     assert!(
@@ -302,7 +302,7 @@ async fn what_is_no_pack_is_a_dead_letter() -> TestResult {
             .any(|letter| letter.action == "pack" && letter.reason == code::INVALID_MESSAGE)
     })
     .await;
-    let commands = [hand.command("double", json!(21))];
+    let commands = [hand.command("double", &json!(21))];
     hand.send(&commands).await?;
     let responses = hand.responses(&commands).await?;
     assert_eq!(responses.len(), 1, "the agent goes on");
@@ -325,12 +325,12 @@ async fn a_pack_whose_worker_is_killed_loses_nothing() -> TestResult {
     // Keyed ones that end at once, and others that are at work when the worker dies.
     let mut commands: Vec<_> = (0..12)
         .map(|n| {
-            let mut command = hand.command("effect", json!({ "key": format!("k{n}") }));
+            let mut command = hand.command("effect", &json!({ "key": format!("k{n}") }));
             command.idempotency_key = Some(format!("k{n}"));
             command
         })
         .collect();
-    commands.extend((0..12).map(|_| hand.command("sleep", json!({ "ms": 1_500 }))));
+    commands.extend((0..12).map(|_| hand.command("sleep", &json!({ "ms": 1_500 }))));
     hand.send(&commands).await?;
     eventually("some have taken effect", || async {
         std::fs::read_to_string(&effects).is_ok_and(|text| text.lines().count() >= 6)

@@ -13,9 +13,9 @@ use crate::backup::Held::{Empty, Full};
 
 /// The server loses its disk, and comes back without it.
 async fn wipe(broker: &mut TestBroker) {
-    broker.kill().await.unwrap();
-    fs::remove_dir_all(broker.dir().join("jetstream")).unwrap();
-    broker.restart().await.unwrap();
+    broker.kill().await.expect("the server is killed");
+    fs::remove_dir_all(broker.dir().join("jetstream")).expect("its disk is lost");
+    broker.restart().await.expect("it starts again");
 }
 
 /// An engine of a workflow that waits for a time: the server keeps a timer.
@@ -28,8 +28,8 @@ async fn napper(client: &Client) -> RunningAgent {
         .state("woken", WorkflowState::end())
         .state("rested", WorkflowState::end());
     let agent = Agent::new("napper").workflow(definition);
-    let client = client.named(Name::new("napper").unwrap());
-    agent.start(&client).await.unwrap()
+    let client = client.named(Name::new("napper").expect("a name"));
+    agent.start(&client).await.expect("the agent starts")
 }
 
 async fn until(client: &Client, id: &str, status: WorkflowStatus) {
@@ -100,7 +100,7 @@ async fn fill(url: &str, client: &Client) {
     nap.create_workflow("nap", None, json!({}))
         .id("nap-1")
         .await
-        .unwrap();
+        .expect("the workflow begins");
     until(client, "nap-1", WorkflowStatus::Waiting).await;
 }
 

@@ -179,10 +179,7 @@ fn check(spans: &[SeenSpan]) {
     let nap = nap.expect("the other agent is part of it");
     assert_eq!(parent(nap), Some("publish mcp.cmd.back.nap"));
     let save = spans.iter().find(|span| span.name == "checkpoint save");
-    assert_eq!(
-        save.and_then(|save| parent(save)),
-        Some("run workflow journey")
-    );
+    assert_eq!(save.and_then(parent), Some("run workflow journey"));
     let restore = only(spans, "checkpoint restore", |_| true);
     assert_eq!(parent(restore), Some("run workflow journey"));
     // What ended the wait is linked: the timer's task continues nobody's span, the restore that of its caller.

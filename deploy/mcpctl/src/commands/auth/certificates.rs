@@ -125,6 +125,7 @@ fn lasting(mut params: CertificateParams, lifetime: Duration) -> CertificatePara
     params
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`map_err` passes the value")]
 fn failed(error: rcgen::Error) -> Failure {
     Failure::usage(format!("a certificate could not be made: {error}"))
 }
