@@ -95,7 +95,7 @@ pub enum Setup {
 }
 
 /// Every variable that [`Config::from_env`] or an agent reads.
-const VARIABLES: [&str; 29] = [
+const VARIABLES: [&str; 30] = [
     "MCP_NATS_URL",
     "MCP_NATS_SERVER",
     "MCP_NATS_CREDS",
@@ -106,6 +106,7 @@ const VARIABLES: [&str; 29] = [
     "MCP_AUTH",
     "MCP_AUTH_DIR",
     "MCP_SYSTEM_AUTH",
+    "MCP_JAEGER_URL",
     "MCP_IDENTITY",
     "MCP_NAMESPACE",
     "MCP_REPLICAS",
