@@ -256,7 +256,15 @@ fn what_never_ends_breaks_i6() {
     assert_eq!(after(|_, world| world.commands_left = 1), [Invariant::I6]);
     assert_eq!(after(|_, world| world.tasks_left = 1), [Invariant::I6]);
     assert_eq!(after(|_, world| world.rejected = 0), [Invariant::I6]);
-    assert_eq!(after(|_, world| world.outcomes.clear()), [Invariant::I6]);
+    assert_eq!(
+        after(|_, world| drop(world.outcomes.remove("s"))),
+        [Invariant::I6]
+    );
+    // What fails for good and leaves neither outcome nor dead letter has vanished.
+    assert_eq!(
+        after(|_, world| world.outcomes.clear()),
+        [Invariant::I1, Invariant::I6]
+    );
 }
 
 #[test]
