@@ -65,8 +65,9 @@ const PUBLISHES: [&str; 43] = [
     "mcp.evt.victim.made",
     "mcp.evt.workflow.completed",
     "mcp.dead.victim.echo",
-    "mcp.reply.boss.a.b",
-    "_INBOX_boss.a.b",
+    // It may answer its own callers, never somebody who calls others.
+    "mcp.reply.victim.a.b",
+    "_INBOX_victim.a.b",
     "mcp.presence.victim.fake",
     "$KV.mcp_agents.victim.fake",
     "$KV.mcp_outcomes.victim.echo.00",
