@@ -1,5 +1,7 @@
 //! How a delivery ends: answered, acknowledged, given back, or buried.
 
+use std::time::Duration;
+
 use mcp_runtime::{
     Format, McpError, Name, Raw, code,
     transport::{self, Answering, Delivered},
@@ -27,7 +29,7 @@ pub(super) async fn settle(home: &Home, delivered: Delivered, ended: Ended) {
     let Ended { task, end } = ended;
     match end {
         End::Silent => {}
-        End::Later(delay) => delivered.lease.give_back(delay).await,
+        End::Later(delay) => delivered.lease.give_back(spread(delay)).await,
         End::Done(answered) => {
             if !delivered.lease.is_held() {
                 return;
@@ -45,6 +47,15 @@ pub(super) async fn settle(home: &Home, delivered: Delivered, ended: Ended) {
             delivered.lease.acknowledge().await;
         }
     }
+}
+
+/// Later than asked for by up to half a second, never sooner.
+///
+/// The server hands what comes back to the engines in turn. Tasks that were given back together, for versions that other
+/// engines have, would come back together and in the same order, each to the same wrong engine for ever.
+fn spread(delay: Duration) -> Duration {
+    const WIDEST: Duration = Duration::from_millis(500);
+    delay + delay.min(WIDEST).mul_f64(rand::random())
 }
 
 /// Keeps a task that cannot be handled, and answers it where it still says whom.
