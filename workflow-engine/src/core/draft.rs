@@ -84,6 +84,10 @@ impl<'a> Draft<'a> {
         self.effects.push(kind);
     }
 
+    pub(crate) fn effects(&mut self, kinds: impl IntoIterator<Item = EffectKind>) {
+        self.effects.extend(kinds);
+    }
+
     pub(crate) fn happened(&mut self, event: Happening) {
         self.note(event, None, None, None);
     }
@@ -460,7 +464,7 @@ pub(crate) fn is_overtaken(record: &WorkflowRecord, kind: &EffectKind) -> bool {
 }
 
 /// Unique in the workflow, since no two writes have the same epoch.
-fn effect_id(epoch: u64, kind: &EffectKind) -> String {
+pub(crate) fn effect_id(epoch: u64, kind: &EffectKind) -> String {
     match kind {
         EffectKind::Event(event) => format!("{epoch}.{}", event.event.as_str()),
         EffectKind::Timer { .. } => format!("{epoch}.timer"),

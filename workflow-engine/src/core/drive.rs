@@ -3,6 +3,7 @@
 //! A machine without hands: it says what is to be done next ([`Action`]) and is told what came of it ([`Input`]). All
 //! rules about who may write what, and when, are here.
 
+mod decline;
 mod note;
 mod run;
 mod take;
@@ -130,6 +131,8 @@ enum Stage {
     Preparing,
     /// The task is applied, and is being written.
     Applying,
+    /// The task changes nothing, which an earlier delivery of it has to learn; perhaps it is refused.
+    Declining(Option<McpError>),
     /// This delivery takes over from an earlier one.
     TakingOver(Takeover),
     /// The state runs.
@@ -309,6 +312,10 @@ impl Drive {
                 | Stage::Parking,
                 Input::Written(revision),
             ) => self.written(revision),
+            (Stage::Declining(refused), Input::Written(revision)) => {
+                self.declined(revision, refused.as_ref())
+            }
+            (Stage::Declining(refused), Input::TooLarge(_)) => self.decline_unwritten(refused),
             (Stage::Advancing(ran), Input::Conflict) => self.reread(Some(ran)),
             (Stage::TakingIn, Input::Conflict) => self.reread(None),
             (Stage::Parking, Input::Conflict) => {
@@ -319,9 +326,10 @@ impl Drive {
             (Stage::Yielding(delay), Input::Written(_) | Input::Conflict | Input::TooLarge(_)) => {
                 Action::End(End::Later(delay))
             }
-            (Stage::Appending | Stage::Applying | Stage::TakingOver(_), Input::Conflict) => {
-                self.read_again()
-            }
+            (
+                Stage::Appending | Stage::Applying | Stage::TakingOver(_) | Stage::Declining(_),
+                Input::Conflict,
+            ) => self.read_again(),
             (Stage::Advancing(ran), Input::TooLarge(error)) => self.advance_too_large(ran, error),
             (Stage::TakingIn, Input::TooLarge(error)) => self.take_in_too_large(error),
             (Stage::Appending | Stage::Applying, Input::TooLarge(error)) => self.refuse(error),
@@ -617,7 +625,7 @@ impl Drive {
     }
 
     fn refuse(&mut self, error: McpError) -> Action {
-        Action::End(End::Done(Some(Box::new(Err(error)))))
+        self.decline(Some(error))
     }
 
     fn end(&mut self) -> Action {

@@ -263,7 +263,7 @@ impl Drive {
         let drives = (record.driver.as_ref()).is_some_and(|driver| driver.task == self.task.id);
         if record.status == WorkflowStatus::Parked && self.task.is_for_parked() {
             // Who had the version is gone again; whoever brings it next says so anew.
-            return self.finish();
+            return self.decline(None);
         }
         if record.status == WorkflowStatus::Parked {
             // It rests already; the task waits with it.

@@ -21,7 +21,7 @@ impl Drive {
         match apply(&mut draft, &self.task, &self.supplies) {
             Err(need) => self.fetch(need, Purpose::Applying),
             Ok(Applied::Rejected(error)) => self.refuse(error),
-            Ok(Applied::Ignored) => self.finish(),
+            Ok(Applied::Ignored) => self.decline(None),
             Ok(Applied::Done) => {
                 draft.taken(&self.task.id);
                 let record = draft.close(&self.author);
@@ -87,7 +87,7 @@ impl Drive {
             };
             draft.record.inbox.remove(0);
             draft.taken(&task.id);
-            note_end(draft, task, refused);
+            draft.effects(end_of(task, refused));
             taken += 1;
         }
         (taken, None)
@@ -121,7 +121,7 @@ impl Drive {
         self.room = Room::Nothing;
         let refused = draft.record.inbox.remove(0);
         draft.taken(&refused.id);
-        note_end(&mut draft, refused, Some(error));
+        draft.effects(end_of(refused, Some(error)));
         let record = draft.close(&self.author);
         self.write(record, Stage::TakingIn)
     }
@@ -150,18 +150,18 @@ impl Drive {
 }
 
 /// Answered where somebody waits for that; a task that was refused and that nobody asks about is kept for a person.
-fn note_end(draft: &mut Draft<'_>, mut task: Task, refused: Option<McpError>) {
+pub(super) fn end_of(mut task: Task, refused: Option<McpError>) -> Option<EffectKind> {
     match (task.reply_to.take(), refused) {
-        (Some(reply_to), refused) => draft.effect(EffectKind::Answer {
+        (Some(reply_to), refused) => Some(EffectKind::Answer {
             request: task.id,
             reply_to,
             json: task.json,
             error: refused,
         }),
-        (None, Some(error)) if task.task != Verb::Wake => draft.effect(EffectKind::Bury {
+        (None, Some(error)) if task.task != Verb::Wake => Some(EffectKind::Bury {
             task: Box::new(task),
             error,
         }),
-        (None, _) => {}
+        (None, _) => None,
     }
 }

@@ -186,7 +186,6 @@ impl World {
     /// Who has lost the lease sends neither ack nor NAK; the answer may have gone out before.
     fn end(&mut self, at: usize, end: &End) {
         let delivery = self.deliveries.swap_remove(at);
-        let refused = matches!(end, End::Done(Some(answer)) if answer.is_err());
         if let End::Done(Some(answer)) = end {
             self.ledger
                 .answer(&delivery.task, answer.as_ref().as_ref().err());
@@ -205,12 +204,7 @@ impl World {
             }
             End::Done(_) => {
                 assert!(delivery.effects.is_empty(), "acknowledged too early");
-                // A refusal is not written, so nothing tells a sleeper that its task is gone: what that one writes
-                // after it has woken is its own to confirm.
-                let sleeps = |other: &Delivery| other.zombie && other.task == delivery.task;
-                if !(refused && self.deliveries.iter().any(sleeps)) {
-                    self.ledger.check_acknowledged(&self.store, &delivery.task);
-                }
+                self.ledger.check_acknowledged(&self.store, &delivery.task);
                 self.queue.remove(own);
             }
         }
