@@ -10,6 +10,8 @@ mod heard;
 mod probes;
 mod prometheus;
 mod providers;
+#[cfg(feature = "otlp")]
+mod sampler;
 mod signals;
 
 use std::{
@@ -121,7 +123,10 @@ impl Telemetry {
         let resource = self.resource();
         let found = self.traces_to.filter(|_| signals::is_open(Signal::Traces));
         if found.is_some() || signals::wanted(Signal::Traces, &mut said) == Wanted::Otlp {
-            running.traces = providers::traces(resource.clone(), found.as_deref(), &mut said);
+            let traces = providers::traces(resource.clone(), found.as_deref(), &mut said);
+            if let Some((traces, ratio)) = traces {
+                (running.traces, running.ratio) = (Some(traces), ratio);
+            }
         }
         if signals::wanted(Signal::Logs, &mut said) == Wanted::Otlp {
             running.logs = providers::logs(resource.clone(), &mut said);
@@ -155,6 +160,8 @@ impl Telemetry {
 #[derive(Debug, Default)]
 pub struct RunningTelemetry {
     traces: Option<SdkTracerProvider>,
+    /// Where the sampler follows parents: so many of the traces that begin here are recorded.
+    ratio: Option<f64>,
     metrics: Option<SdkMeterProvider>,
     logs: Option<SdkLoggerProvider>,
     figures: Option<Arc<Figures>>,
@@ -163,12 +170,13 @@ pub struct RunningTelemetry {
 impl RunningTelemetry {
     fn install(&self, lines: bool) {
         let tracer = self.traces.as_ref().map(|traces| traces.tracer(SCOPE));
-        logging::init(tracer, self.logs.as_ref(), lines);
+        let ours = logging::init(tracer, self.logs.as_ref(), lines);
         if let Some(traces) = &self.traces {
             global::set_text_map_propagator(TraceContextPropagator::new());
             global::set_tracer_provider(traces.clone());
-            if signals::sampler_follows_parents() {
-                sampler_follows_parents();
+            // A subscriber of the program's own may go by another sampler.
+            if let Some(ratio) = self.ratio.filter(|_| ours) {
+                sampler_follows_parents(ratio);
             }
         }
         if let Some(metrics) = &self.metrics {
@@ -187,7 +195,7 @@ impl RunningTelemetry {
             traces,
             metrics,
             logs,
-            figures: _,
+            ..
         } = self;
         // At the same time, and on threads of their own that nobody waits for longer: one by one against a collector
         // that takes connections and says nothing it would be a quarter of a minute, and the runtime would wait for

@@ -39,9 +39,9 @@ found() {
 }
 
 built() {
-    local work
     type -P go >/dev/null || die "there is no Jaeger v2, and no Go to build it: install one of them, or set MCP_JAEGER"
     mkdir -p "${tool%/*}"
+    # No local: the trap runs when this function has ended.
     work=$(mktemp -d "$root/.tools/jaeger.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     say "building $release from source, once: about 10 minutes on 2 cores"

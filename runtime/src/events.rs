@@ -7,7 +7,6 @@ use futures_util::FutureExt;
 use rand::Rng;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::Instrument;
 
 use crate::{
     client::Client,
@@ -57,7 +56,8 @@ async fn publish_in(
         return Ok(());
     }
     let subject = client.namespace().event(&event.source, &event.name);
-    let publishing = Publishing::event(client, &subject, event, trace);
+    let mut trace = trace.clone();
+    let publishing = Publishing::event(client, &subject, event, &mut trace);
     let body = Format::default()
         .encode(event)
         .map_err(|error| PublishError::Invalid {
@@ -66,7 +66,7 @@ async fn publish_in(
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", message_id);
     headers.insert("Content-Type", Format::default().content_type());
-    publishing.headers_of(trace).inject(&mut headers);
+    publishing.headers_of(&trace).inject(&mut headers);
     let deadline = Instant::now() + client.default_timeout().min(Duration::from_secs(90));
     let body = payload::check_in(client, &event.id, body, &mut headers)
         .await
@@ -231,11 +231,11 @@ impl Receiving {
             client: &self.client,
             message: &delivered.message,
             deliveries: delivered.info.deliveries,
+            members: None,
         });
-        let span = processing.span().clone();
-        self.take_through(delivered, processing)
-            .instrument(span)
-            .await;
+        let scope = processing.scope();
+        let taking = Box::pin(self.take_through(delivered, processing));
+        scope.run(taking).await;
     }
 
     async fn take_through(&self, delivered: Delivered, processing: Processing) {

@@ -218,9 +218,9 @@ impl<R> SendCommand<R> {
     }
 
     /// All attempts, in one span; tells how many there were.
-    async fn attempts(self) -> (Result<Reply, SendError>, u32) {
+    async fn attempts(mut self) -> (Result<Reply, SendError>, u32) {
         let span = match &self.command {
-            Ok(command) => telemetry::sending(command, &self.trace),
+            Ok(command) => telemetry::sending(command, &mut self.trace),
             Err(_) => Span::none(),
         };
         let ended = self.until_settled().instrument(span.clone()).await;

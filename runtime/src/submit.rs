@@ -120,9 +120,9 @@ impl SubmitCommand {
         self
     }
 
-    async fn submit(self) -> Result<Submitted, SendError> {
+    async fn submit(mut self) -> Result<Submitted, SendError> {
         let span = match &self.command {
-            Ok(command) => telemetry::submitting(command, &self.trace),
+            Ok(command) => telemetry::submitting(command, &mut self.trace),
             Err(_) => Span::none(),
         };
         let handed_over = self.hand_over().instrument(span.clone()).await;
@@ -156,7 +156,7 @@ impl SubmitCommand {
             client
                 .namespace()
                 .command(&command.target, command.priority, &command.action);
-        let publishing = Publishing::command(&client, &subject, &command, true);
+        let publishing = Publishing::command(&client, &subject, &command, true, &trace);
         let trace = publishing.headers_of(&trace);
         let outgoing = outgoing(&client, subject, &command, &trace).await?;
         publishing.sends(&outgoing);

@@ -20,10 +20,10 @@ mod workflows;
 pub use health::Health;
 pub use instruments::{METRIC_NAMES, record_metrics};
 pub use metrics::pack_of;
-pub use sampling::sampler_follows_parents;
+pub use sampling::{is_chosen, sampler_follows_parents};
 pub use workflows::{
-    WorkflowSpan, cas_conflict, checkpoint_restored, checkpoint_saved, checkpoint_span, link,
-    span_failed, timer_fired, workflow_persisted, workflow_transition,
+    WorkflowSpan, cas_conflict, checkpoint_restored, checkpoint_saved, checkpoint_span, fire_span,
+    link, span_failed, timer_fired, workflow_persisted, workflow_transition,
 };
 
 pub(crate) use health::Pulse;

@@ -34,10 +34,12 @@ impl TraceContext {
         }
     }
 
-    /// That of the current span; empty where there is none, or tracing is not set up.
+    /// That of the current span, or of the trace that is current and that nobody records; empty where there is none, or tracing is
+    /// not set up.
     #[must_use]
     pub fn current() -> Self {
-        Self::of_span(&Span::current()).unwrap_or_default()
+        let of_span = Self::of_span(&Span::current());
+        of_span.or_else(Self::here).unwrap_or_default()
     }
 
     /// The W3C `traceparent`, for records that outlive their message.
@@ -139,7 +141,6 @@ impl TraceContext {
     /// Makes the sender the parent of a new span.
     pub(crate) fn parent(&self, span: &Span) {
         if self.traceparent.is_some() && !span.is_disabled() {
-            // It fails only for a span that has begun, which a new one has not.
             let _ = span.set_parent(self.remote());
         }
     }
@@ -151,7 +152,8 @@ impl TraceContext {
         }
     }
 
-    fn remote(&self) -> Context {
+    /// As a context to work in.
+    pub(crate) fn remote(&self) -> Context {
         global::get_text_map_propagator(|w3c| w3c.extract_with_context(&Context::new(), self))
     }
 }
@@ -187,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_lowest_flag_says_whether_a_trace_is_recorded() {
-        telemetry::sampler_follows_parents();
+        telemetry::sampler_follows_parents(1.0);
         let ids = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331";
         let check = |traceparent: Option<String>, expected: bool| {
             let context = TraceContext::new(traceparent.clone(), None);

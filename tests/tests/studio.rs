@@ -415,5 +415,18 @@ async fn video_is_one_trace_of_every_command_state_and_agent() -> TestResult {
         }
         assert_eq!(senders.len(), count, "each has a publish of its own");
     }
+    // What the video is about is nobody's business.
+    let mut told = vec![sink.bytes()];
+    for log in fs::read_dir(studio.logs.path())? {
+        told.push(fs::read(log?.path())?);
+    }
+    assert_eq!(told.len(), 1 + EVERYBODY.len());
+    for text in told {
+        let mut parts = text.windows(THEME.len());
+        assert!(
+            !parts.any(|part| part == THEME.as_bytes()),
+            "a parameter is told"
+        );
+    }
     Ok(())
 }

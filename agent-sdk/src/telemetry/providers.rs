@@ -10,6 +10,8 @@ use opentelemetry_sdk::{
     Resource, logs::SdkLoggerProvider, metrics::SdkMeterProvider, trace::SdkTracerProvider,
 };
 
+#[cfg(feature = "otlp")]
+use super::sampler::{self, Decided};
 use super::{Figures, prometheus};
 
 /// How long a span waits for others to be sent with it. The specification says 5 s, and a process that is killed takes with it
@@ -17,12 +19,13 @@ use super::{Figures, prometheus};
 #[cfg(feature = "otlp")]
 const DELAY: Duration = Duration::from_secs(1);
 
+/// Traces; and where the sampler follows parents, how many of those that begin here are recorded.
 #[cfg(feature = "otlp")]
 pub(super) fn traces(
     resource: Resource,
     endpoint: Option<&str>,
     said: &mut Vec<String>,
-) -> Option<SdkTracerProvider> {
+) -> Option<(SdkTracerProvider, Option<f64>)> {
     let exporter = heard("traces", super::exporters::spans(endpoint), said)?;
     let batches = BatchConfigBuilder::default();
     let batches = match super::signals::variable("OTEL_BSP_SCHEDULE_DELAY") {
@@ -30,8 +33,13 @@ pub(super) fn traces(
         None => batches.with_scheduled_delay(DELAY),
     };
     let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches.build());
-    let builder = SdkTracerProvider::builder().with_resource(resource);
-    Some(builder.with_span_processor(processor.build()).build())
+    let mut builder = SdkTracerProvider::builder().with_resource(resource);
+    let ratio = sampler::ratio(said);
+    if let Some(ratio) = ratio {
+        builder = builder.with_sampler(Decided::of(ratio));
+    }
+    let provider = builder.with_span_processor(processor.build()).build();
+    Some((provider, ratio))
 }
 
 #[cfg(feature = "otlp")]
@@ -80,7 +88,7 @@ pub(super) fn traces(
     _: Resource,
     _: Option<&str>,
     said: &mut Vec<String>,
-) -> Option<SdkTracerProvider> {
+) -> Option<(SdkTracerProvider, Option<f64>)> {
     said.push(without("traces"));
     None
 }

@@ -51,11 +51,6 @@ pub(super) fn is_open(signal: Signal) -> bool {
     !is_disabled() && exporter(signal, variable).is_none() && !has_endpoint(signal, variable)
 }
 
-/// Whether a span is recorded exactly when its parent is. The default sampler is `parentbased_always_on`.
-pub(super) fn sampler_follows_parents() -> bool {
-    variable("OTEL_TRACES_SAMPLER").is_none_or(|sampler| sampler.starts_with("parentbased_"))
-}
-
 /// What the environment says of a signal; `said` gets what it says wrongly.
 pub(super) fn wanted(signal: Signal, said: &mut Vec<String>) -> Wanted {
     wanted_by(signal, variable, said)

@@ -18,6 +18,8 @@ pub struct DeliveryInfo {
     pub pending: u64,
     /// Its place, from 0, where it came in a pack.
     pub place: Option<u32>,
+    /// How many came in that pack.
+    pub members: Option<u32>,
 }
 
 impl DeliveryInfo {
@@ -30,6 +32,7 @@ impl DeliveryInfo {
             stored_at_ms: 0,
             pending: 0,
             place: None,
+            members: None,
         }
     }
 
@@ -60,6 +63,7 @@ impl DeliveryInfo {
             stored_at_ms: stored_at_nanos / 1_000_000,
             pending: pending.parse().ok()?,
             place: None,
+            members: None,
         })
     }
 }

@@ -56,6 +56,7 @@ impl Inbound {
             client: &shared.client,
             message: &message,
             deliveries: info.deliveries,
+            members: info.members,
         };
         let processing = Processing::command(&arrival, |action| shared.handler.knows(action));
         // An unknown content type is reported when the body is read; what can be answered is in msgpack.

@@ -11,7 +11,6 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::Instrument;
 
 use crate::{
     error::ReceiveError,
@@ -292,10 +291,8 @@ impl Intake {
             telemetry::queue_wait(shared.agent.as_str(), &inbound.message.subject, waited);
             let _running = shared.load.begin(waited);
             // Boxed: it is large, and a task is moved before it is pinned.
-            let span = inbound.processing.span().clone();
-            Box::pin(shared.process(inbound, slot))
-                .instrument(span)
-                .await;
+            let scope = inbound.processing.scope();
+            scope.run(Box::pin(shared.process(inbound, slot))).await;
         });
     }
 

@@ -109,6 +109,7 @@ impl Shared {
             true => settled,
             false => new(),
         };
+        let count = members.len();
         let open: Vec<_> = members
             .into_iter()
             .enumerate()
@@ -147,6 +148,7 @@ impl Shared {
                 message,
                 info: DeliveryInfo {
                     place: u32::try_from(number).ok(),
+                    members: u32::try_from(count).ok(),
                     ..info.clone()
                 },
                 lease: Lease::in_pack(Place {

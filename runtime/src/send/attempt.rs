@@ -96,7 +96,7 @@ impl Attempt<'_> {
             self.client
                 .namespace()
                 .command(&command.target, command.priority, &command.action);
-        let publishing = Publishing::command(self.client, &subject, command, true);
+        let publishing = Publishing::command(self.client, &subject, command, true, self.trace);
         let outgoing = self.outgoing(subject, &publishing).await?;
         let publish_by = self.deadline.min(Instant::now() + LONGEST_PUBLISH);
         let storing = batch::store(
@@ -138,7 +138,7 @@ impl Attempt<'_> {
             .client
             .namespace()
             .realtime(&command.target, &command.action);
-        let publishing = Publishing::command(self.client, &subject, command, false);
+        let publishing = Publishing::command(self.client, &subject, command, false, self.trace);
         let outgoing = self.outgoing(subject, &publishing).await?;
         let reply_to = command
             .reply_to

@@ -6,8 +6,9 @@ use std::{
 };
 
 use async_nats::Message;
+use opentelemetry::{Context, context::FutureExt};
 use tokio::time::Instant;
-use tracing::Span;
+use tracing::{Instrument, Span};
 
 use crate::{
     client::Client,
@@ -18,6 +19,7 @@ use crate::{
 use super::{
     instruments::wanted,
     metrics::{self, Of},
+    sampling::Fate,
     spans::{self, Destination},
 };
 
@@ -59,11 +61,16 @@ pub(crate) struct Arrival<'a> {
     pub(crate) client: &'a Client,
     pub(crate) message: &'a Message,
     pub(crate) deliveries: u64,
+    /// How many came in its pack.
+    pub(crate) members: Option<u32>,
 }
 
 /// A message that is worked on; its end is what was said last before it is dropped.
 pub(crate) struct Processing {
+    /// None for a trace that nobody records.
     span: Span,
+    /// That trace, in which the work is all the same: what it does is not to begin others.
+    unseen: Option<Context>,
     trace: TraceContext,
     outcome: AtomicU8,
     figures: Option<Box<Figures>>,
@@ -131,28 +138,31 @@ impl Processing {
             template,
             name,
         };
-        let sent = TraceContext::extract(message.headers.as_ref());
-        let (span, trace) = if sent.is_dropped() {
-            let span = spans::process_unseen();
-            sent.parent(&span);
-            (span, sent)
-        } else {
-            let span = spans::process(
+        let mut sent = TraceContext::extract(message.headers.as_ref());
+        let fate = Fate::of(&mut sent);
+        let span = match fate {
+            Fate::Unseen => Span::none(),
+            _ => spans::process(
                 arrival.client,
                 &from,
                 consumer,
                 message.payload.len(),
                 arrival.deliveries,
-            );
-            let trace = continued(&span, sent);
-            (span, trace)
+            ),
         };
+        fate.tell(&span);
+        if let (Some(members), false) = (arrival.members, span.is_disabled()) {
+            span.record("messaging.batch.message_count", i64::from(members));
+        }
+        let unseen = (fate == Fate::Unseen).then(|| sent.remote());
+        let trace = continued(&span, sent);
         let figures = wanted().then(|| Box::new(figures()));
         if let Some(figures) = &figures {
             metrics::delivered(figures.of(), arrival.deliveries);
         }
         Self {
             span,
+            unseen,
             trace,
             outcome: AtomicU8::new(Ending::Abandoned as u8),
             figures,
@@ -160,8 +170,11 @@ impl Processing {
     }
 
     /// What the work runs in, so that what it does is in the same trace.
-    pub(crate) fn span(&self) -> &Span {
-        &self.span
+    pub(crate) fn scope(&self) -> Scope {
+        Scope {
+            span: self.span.clone(),
+            unseen: self.unseen.clone(),
+        }
     }
 
     /// What the work passes on.
@@ -234,6 +247,22 @@ impl Processing {
     pub(crate) fn fails(&self, outcome: Ending, code: &str) {
         spans::failed(&self.span, code);
         self.ends(outcome);
+    }
+}
+
+/// The span of a message, or the trace that nobody records.
+pub(crate) struct Scope {
+    span: Span,
+    unseen: Option<Context>,
+}
+
+impl Scope {
+    /// Does the work in it. Boxed by the caller: it would be here twice.
+    pub(crate) async fn run<T>(self, work: impl Future<Output = T> + Unpin) -> T {
+        match self.unseen {
+            Some(trace) => work.with_context(trace).await,
+            None => work.instrument(self.span).await,
+        }
     }
 }
 

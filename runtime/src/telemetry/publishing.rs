@@ -13,7 +13,7 @@ use crate::{
 use super::{
     instruments::wanted,
     metrics::{self, Of},
-    sampling::follows,
+    sampling::{Fate, follows, is_dropped},
     spans::{self, Destination, signed},
 };
 
@@ -49,24 +49,26 @@ impl Figures {
 }
 
 impl Publishing {
-    /// An attempt to send a command, in the span that is current.
+    /// An attempt to send a command, in the span that is current, unless nobody records the trace that is given.
     pub(crate) fn command(
         client: &Client,
         subject: &str,
         command: &Command,
         durable: bool,
+        given: &TraceContext,
     ) -> Self {
         let template = if durable { COMMAND } else { REALTIME };
         let (agent, action) = (command.target.as_str(), command.action.as_str());
         let kind = if durable { "cmd" } else { "rt" };
-        let span = spans::publish(
-            client,
-            &Destination {
+        let span = || {
+            let to = Destination {
                 subject,
                 template,
                 name: format_args!("{}.{kind}.{agent}.{action}", client.namespace()),
-            },
-        );
+            };
+            spans::publish(client, &to)
+        };
+        let span = seen(!given.is_dropped(), span);
         if !span.is_disabled() {
             span.record("messaging.message.id", command.id.as_str());
             span.record("agentmsg.priority", command.priority.as_str());
@@ -82,23 +84,25 @@ impl Publishing {
         Self::new(span, agent, action, lane, template, durable)
     }
 
-    /// An event, in the trace that is given.
+    /// An event, in the trace that is given; where nobody records that, `given` becomes what to pass on.
     pub(crate) fn event(
         client: &Client,
         subject: &str,
         event: &Event,
-        given: &TraceContext,
+        given: &mut TraceContext,
     ) -> Self {
         let (agent, name) = (event.source.as_str(), event.name.as_str());
-        let span = spans::publish(
-            client,
-            &Destination {
+        let fate = Fate::of(given);
+        let span = seen(fate != Fate::Unseen, || {
+            let to = Destination {
                 subject,
                 template: EVENT,
                 name: format_args!("{}.evt.{agent}.{name}", client.namespace()),
-            },
-        );
+            };
+            spans::publish(client, &to)
+        });
         if !span.is_disabled() {
+            fate.tell(&span);
             given.continue_in(&span);
             span.record("messaging.message.id", event.id.as_str());
             if let Some(conversation) = &event.conversation_id {
@@ -110,14 +114,14 @@ impl Publishing {
 
     /// A dead letter, in the span that is current: that of the message which ends here.
     pub(crate) fn dead_letter(client: &Client, subject: &str) -> Self {
-        let span = spans::publish(
-            client,
-            &Destination {
+        let span = seen(!is_dropped(), || {
+            let to = Destination {
                 subject,
                 template: DEAD_LETTER,
                 name: format_args!("{subject}"),
-            },
-        );
+            };
+            spans::publish(client, &to)
+        });
         // Its own figures are those of dead letters.
         Self {
             span,
@@ -200,6 +204,13 @@ impl Publishing {
         if let Some(figures) = self.figures.take() {
             figures.record(outcome);
         }
+    }
+}
+
+fn seen(is_seen: bool, span: impl FnOnce() -> Span) -> Span {
+    match is_seen {
+        true => span(),
+        false => Span::none(),
     }
 }
 

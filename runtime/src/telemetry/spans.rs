@@ -14,11 +14,15 @@ use crate::{
     trace::TraceContext,
 };
 
-use super::{SPAN_TARGET, sampling::is_dropped};
+use super::{
+    SPAN_TARGET,
+    sampling::{Fate, is_dropped},
+};
 
-/// All attempts to send one command.
-pub(crate) fn sending(command: &Command, given: &TraceContext) -> Span {
-    if is_dropped() {
+/// All attempts to send one command, in the trace that is given; where nobody records that, `given` becomes what to pass on.
+pub(crate) fn sending(command: &Command, given: &mut TraceContext) -> Span {
+    let fate = Fate::of(given);
+    if fate == Fate::Unseen {
         return Span::none();
     }
     let span = tracing::info_span!(
@@ -35,13 +39,15 @@ pub(crate) fn sending(command: &Command, given: &TraceContext) -> Span {
         "error.type" = Empty,
         otel.status_code = Empty,
     );
+    fate.tell(&span);
     given.continue_in(&span);
     span
 }
 
-/// Handing one command over.
-pub(crate) fn submitting(command: &Command, given: &TraceContext) -> Span {
-    if is_dropped() {
+/// Handing one command over; see [`sending`].
+pub(crate) fn submitting(command: &Command, given: &mut TraceContext) -> Span {
+    let fate = Fate::of(given);
+    if fate == Fate::Unseen {
         return Span::none();
     }
     let span = tracing::info_span!(
@@ -57,6 +63,7 @@ pub(crate) fn submitting(command: &Command, given: &TraceContext) -> Span {
         "error.type" = Empty,
         otel.status_code = Empty,
     );
+    fate.tell(&span);
     given.continue_in(&span);
     span
 }
@@ -103,9 +110,6 @@ pub(super) struct Destination<'a> {
 
 /// One message on its way to the server.
 pub(super) fn publish(client: &Client, to: &Destination<'_>) -> Span {
-    if is_dropped() {
-        return Span::none();
-    }
     tracing::info_span!(
         target: SPAN_TARGET,
         "publish",
@@ -125,12 +129,6 @@ pub(super) fn publish(client: &Client, to: &Destination<'_>) -> Span {
         "error.type" = Empty,
         otel.status_code = Empty,
     )
-}
-
-/// As [`process`], of a trace that nobody records. It is a span all the same: what the handler does is to belong to that trace,
-/// and not to begin others.
-pub(super) fn process_unseen() -> Span {
-    tracing::info_span!(target: SPAN_TARGET, parent: None, "process", otel.kind = "consumer")
 }
 
 /// One delivered message, from its arrival to its settlement.
@@ -154,6 +152,7 @@ pub(super) fn process(
         messaging.operation.name = "process",
         "messaging.operation.type" = "process",
         messaging.consumer.group.name = %consumer,
+        messaging.batch.message_count = Empty,
         messaging.message.id = Empty,
         messaging.message.conversation_id = Empty,
         messaging.message.body.size = signed(bytes as u64),

@@ -13,6 +13,7 @@ use super::{
     SPAN_TARGET,
     instruments::with,
     metrics,
+    sampling::{Fate, is_dropped},
     spans::{failed, signed},
 };
 
@@ -32,6 +33,13 @@ impl WorkflowSpan<'_> {
     /// long stays connected.
     #[must_use]
     pub fn run(&self, given: &TraceContext) -> Span {
+        let mut given = given.clone();
+        let fate = Fate::of(&mut given);
+        if fate == Fate::Unseen {
+            let span = tracing::info_span!(target: SPAN_TARGET, parent: None, "run workflow");
+            given.parent(&span);
+            return span;
+        }
         let span = tracing::info_span!(
             target: SPAN_TARGET,
             parent: None,
@@ -44,6 +52,7 @@ impl WorkflowSpan<'_> {
             "error.type" = Empty,
             otel.status_code = Empty,
         );
+        fate.tell(&span);
         given.parent_and_link(&span);
         span
     }
@@ -51,6 +60,9 @@ impl WorkflowSpan<'_> {
     /// `state {name}`: one visit of a state, in the span that is current.
     #[must_use]
     pub fn state(&self, name: &str) -> Span {
+        if is_dropped() {
+            return tracing::info_span!(target: SPAN_TARGET, "state");
+        }
         tracing::info_span!(
             target: SPAN_TARGET,
             "state",
@@ -66,9 +78,37 @@ impl WorkflowSpan<'_> {
     }
 }
 
+/// `fire schedule {name}`: what a schedule does at one of its times. A trace of its own, or that of the schedule would have no end;
+/// it is linked to the span that is current.
+#[must_use]
+pub fn fire_span(schedule: &str) -> Span {
+    let mut own = TraceContext::default();
+    let fate = Fate::at_root(&mut own);
+    if fate == Fate::Unseen {
+        let span = tracing::info_span!(target: SPAN_TARGET, parent: None, "fire schedule");
+        own.parent(&span);
+        return span;
+    }
+    let span = tracing::info_span!(
+        target: SPAN_TARGET,
+        parent: None,
+        "fire schedule",
+        otel.name = %format_args!("fire schedule {schedule}"),
+        otel.kind = "internal",
+        "error.type" = Empty,
+        otel.status_code = Empty,
+    );
+    fate.tell(&span);
+    TraceContext::current().link(&span);
+    span
+}
+
 /// `checkpoint save` or `checkpoint restore`, in the span that is current.
 #[must_use]
 pub fn checkpoint_span(restore: bool) -> Span {
+    if is_dropped() {
+        return Span::none();
+    }
     let name = match restore {
         true => "checkpoint restore",
         false => "checkpoint save",

@@ -1,12 +1,14 @@
 //! The agents of the telemetry tests, each a process that the environment configures: `telemetry_peer NAME`.
 //!
 //! - `front` `make` asks `middle`, publishes an event, and submits what can only fail; `storm` asks `back` until its limiter
-//!   has a limit and its breaker is open.
+//!   has a limit and its breaker is open; `flood` submits so many to `back` that they travel in packs; `strew` sends commands to
+//!   `back` that belong to no trace.
 //! - `middle` `work` fails the first time, then asks `back`.
 //! - `back` `finish` notes its pid in `PEER_FILE`, and is slow when it is delivered for the first time; `fail` fails; `busy`
 //!   pushes back.
 //! - `engine` has the workflow `journey`: it asks `back`, makes a checkpoint, waits for a timer, notes its pid in `PEER_FILE`
-//!   and is slow when it does so for the first time, asks `back` again, and ends.
+//!   and is slow when it does so for the first time, asks `back` again, and ends. `film` has a child of `scene`, which asks `back`.
+//!   It hosts schedules, too.
 
 use std::{env, fs, io::Write, process, time::Duration};
 
@@ -24,7 +26,8 @@ async fn main() -> Result<(), Error> {
     match env::args().nth(1).as_deref() {
         Some("front") => {
             let front = Agent::new("front").on("make", make);
-            front.on("storm", storm).run().await
+            let front = front.on("storm", storm).on("flood", flood);
+            front.on("strew", strew).run().await
         }
         Some("middle") => Agent::new("middle").on("work", work).run().await,
         Some("back") => {
@@ -37,7 +40,10 @@ async fn main() -> Result<(), Error> {
                 .run()
                 .await
         }
-        Some("engine") => Agent::new("engine").workflow(journey()).run().await,
+        Some("engine") => {
+            let engine = Agent::new("engine").workflow(journey()).schedules();
+            engine.workflow(film()).workflow(scene()).run().await
+        }
         _ => {
             eprintln!("usage: telemetry_peer front|middle|back|engine");
             process::exit(2)
@@ -86,6 +92,41 @@ async fn storm(ctx: Context, _: Value) -> Result<Value, McpError> {
     Err(McpError::permanent("STILL_CLOSED"))
 }
 
+/// Far more than may be on their way one by one.
+const FLOOD: usize = 200;
+
+async fn flood(ctx: Context, _: Value) -> Result<Value, McpError> {
+    let nap = json!({ "ms": 0 });
+    let naps: Vec<_> = (0..FLOOD)
+        .map(|_| ctx.submit_command("back", "nap", &nap))
+        .collect();
+    let mut stored = 0;
+    for submitted in ctx.client().submit_many(naps).await {
+        submitted?;
+        stored += 1;
+    }
+    Ok(json!({ "stored": stored }))
+}
+
+/// Enough that half of them is about half of them.
+const STREWN: usize = 100;
+
+async fn strew(ctx: Context, _: Value) -> Result<(), McpError> {
+    let client = ctx.client().clone();
+    // In a task of its own there is no trace to continue.
+    let sending = tokio::spawn(async move {
+        for _ in 0..STREWN {
+            client
+                .send_command::<Value>("back", "nap", json!({ "ms": 0 }))
+                .await?;
+        }
+        Ok::<_, SendError>(())
+    });
+    let sent = sending.await;
+    sent.map_err(|error| McpError::permanent("NOT_STREWN").message(error.to_string()))??;
+    Ok(())
+}
+
 async fn busy(_ctx: Context, _: Value) -> Result<(), McpError> {
     Err(McpError::temporary("OVERLOADED"))
 }
@@ -96,6 +137,29 @@ fn journey() -> Workflow {
         .state("rest", WorkflowState::run(rest).to("last"))
         .state("last", WorkflowState::run(last).to("done"))
         .state("done", WorkflowState::end())
+}
+
+fn film() -> Workflow {
+    Workflow::new("film")
+        .state("shoot", WorkflowState::run(shoot).to("gather"))
+        .state("gather", WorkflowState::wait_for_children().then("shown"))
+        .state("shown", WorkflowState::end())
+}
+
+fn scene() -> Workflow {
+    Workflow::new("scene")
+        .state("take", WorkflowState::run(take).to("kept"))
+        .state("kept", WorkflowState::end())
+}
+
+async fn shoot(ctx: WorkflowContext, data: Value) -> Result<Then, McpError> {
+    ctx.labelled("sea").start_child("scene", data)?;
+    Ok(Then::to("gather"))
+}
+
+async fn take(ctx: WorkflowContext, data: Value) -> Result<Then, McpError> {
+    let _: Value = ctx.send_command("back", "nap", &data).await?;
+    Ok(Then::to("kept"))
 }
 
 async fn ask(ctx: WorkflowContext, data: Value) -> Result<Then, McpError> {

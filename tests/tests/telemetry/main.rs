@@ -7,8 +7,10 @@ mod collectors;
 mod dashboards;
 mod figures;
 mod journey;
+mod kin;
 mod peer;
 mod probes;
+mod sampled;
 mod secrets;
 mod traces;
 

@@ -14,12 +14,12 @@ use super::{
 /// Parameter values must appear nowhere: this one is looked for.
 const MARKER: &str = "planted-7b1d9c40-value";
 
-fn named<'a>(spans: &'a [SeenSpan], service: &str, name: &str) -> Vec<&'a SeenSpan> {
+pub(crate) fn named<'a>(spans: &'a [SeenSpan], service: &str, name: &str) -> Vec<&'a SeenSpan> {
     let is_it = |span: &&SeenSpan| span.service == service && span.name == name;
     spans.iter().filter(is_it).collect()
 }
 
-fn only<'a>(spans: &'a [SeenSpan], service: &str, name: &str) -> &'a SeenSpan {
+pub(crate) fn only<'a>(spans: &'a [SeenSpan], service: &str, name: &str) -> &'a SeenSpan {
     match named(spans, service, name)[..] {
         [span] => span,
         ref found => panic!("{} spans `{name}` of {service}: {spans:#?}", found.len()),
@@ -27,7 +27,7 @@ fn only<'a>(spans: &'a [SeenSpan], service: &str, name: &str) -> &'a SeenSpan {
 }
 
 /// The sender is parent and link.
-fn assert_continues(process: &SeenSpan, publish: &SeenSpan) {
+pub(crate) fn assert_continues(process: &SeenSpan, publish: &SeenSpan) {
     assert_eq!(
         (process.kind.as_str(), publish.kind.as_str()),
         ("CONSUMER", "PRODUCER")
@@ -136,7 +136,7 @@ async fn a_command_over_three_agents_is_one_trace() -> TestResult {
 }
 
 /// An instance tells that it is there: that belongs to nobody's command.
-fn is_notice(span: &SeenSpan) -> bool {
+pub(crate) fn is_notice(span: &SeenSpan) -> bool {
     span.name.ends_with(".instance_online")
 }
 

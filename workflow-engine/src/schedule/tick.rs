@@ -1,8 +1,9 @@
 //! The workflow of a schedule: one state, which runs when a time has come or somebody says something.
 
-use std::time::Duration;
+use std::{future::IntoFuture, time::Duration};
 
-use mcp_runtime::{McpError, SendError, code, transport::server_now_ms};
+use mcp_runtime::{McpError, SendError, code, telemetry, transport::server_now_ms};
+use tracing::Instrument;
 
 use crate::{
     context::WorkflowContext,
@@ -91,11 +92,12 @@ async fn fire<S>(
     stamp: &str,
 ) -> Result<(), McpError> {
     let id = format!("{}-{stamp}", plan.name);
+    let span = telemetry::fire_span(plan.name.as_str());
     let done = match &plan.what {
         What::Start { definition, data } => {
             let workflows = Workflows::new(ctx.client());
             let start = workflows.create_workflow(definition.as_str(), None, data);
-            match start.id(&id).await {
+            match start.id(&id).into_future().instrument(span).await {
                 Ok(_) => Ok(()),
                 Err(WorkflowError::Transport { reason }) => return Err(away(reason)),
                 Err(error) => Err(error.to_string()),
@@ -108,7 +110,8 @@ async fn fire<S>(
         } => {
             let client = ctx.client();
             let command = client.submit_command(agent.as_str(), action.as_str(), parameters);
-            match command.idempotency_key(&id).await {
+            let command = command.idempotency_key(&id).into_future();
+            match command.instrument(span).await {
                 Ok(_) => Ok(()),
                 Err(SendError::Transport { reason }) => return Err(away(reason)),
                 Err(error) => Err(error.to_string()),

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::Message;
-use tracing::Instrument;
 
 use crate::{
     batch::SLOW_HANDLER,
@@ -133,9 +132,11 @@ impl Intake {
     fn bury(&self, inbound: Inbound, error: McpError) {
         let shared = Arc::clone(&self.shared);
         let answerer: Answerer = inbound.answerer(&shared, "", 1);
-        let span = inbound.processing.span().clone();
-        let burying = async move { shared.reject(inbound, &answerer, None, error).await };
-        self.tasks.spawn(burying.instrument(span));
+        let scope = inbound.processing.scope();
+        self.tasks.spawn(async move {
+            let burying = shared.reject(inbound, &answerer, None, error);
+            scope.run(Box::pin(burying)).await;
+        });
     }
 }
 
