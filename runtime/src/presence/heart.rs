@@ -17,6 +17,9 @@ use super::{InstanceState, LIFETIME_INTERVALS, Lifeline, PresenceRecord, notices
 /// Changes of breakers within this time are told by one record.
 const GATHERED: Duration = Duration::from_millis(200);
 
+/// How often it is looked whether the instance has become full, or has room again: so often at most a record tells it.
+const GLANCE: Duration = Duration::from_secs(1);
+
 /// How many records in a row an instance that had expired must write before it says that it is back: one that comes and goes
 /// says nothing.
 const STEADY: u32 = LIFETIME_INTERVALS;
@@ -29,6 +32,8 @@ pub(super) struct Heart {
     interval: Duration,
     load: Arc<LoadMeter>,
     record: PresenceRecord,
+    /// Whether the last record told that it is full.
+    told_full: bool,
     online: Online,
 }
 
@@ -73,6 +78,7 @@ impl Heart {
             interval,
             load,
             record,
+            told_full: false,
             online: Online {
                 stored_at: None,
                 // The first record says it.
@@ -88,6 +94,7 @@ impl Heart {
             let pause = self.interval.mul_f64(rand::rng().random_range(0.9..=1.1));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.fills_or_empties() => {}
                 Ok(()) = connections.changed() => self.restore().await,
                 Ok(()) = breakers.changed() => tokio::time::sleep(GATHERED).await,
                 changed = changes.changed() => if changed.is_err() { return },
@@ -101,6 +108,16 @@ impl Heart {
             if let Err(error) = self.beat(self.interval).await {
                 tracing::warn!(%error, "the presence record could not be written");
                 self.restore().await;
+            }
+        }
+    }
+
+    /// Until the instance is full and has not told so, or the other way round.
+    async fn fills_or_empties(&self) {
+        loop {
+            tokio::time::sleep(GLANCE).await;
+            if self.load.is_full() != self.told_full {
+                return;
             }
         }
     }
@@ -132,9 +149,9 @@ impl Heart {
         self.record.seq += 1;
         self.record.load = self.load.load();
         self.record.breakers = self.client.targets().breakers_to_publish();
-        let full = self.record.load.in_flight >= self.record.load.capacity;
+        self.told_full = self.record.load.in_flight >= self.record.load.capacity;
         let mut record = self.record.clone();
-        if record.state == InstanceState::Ready && full {
+        if record.state == InstanceState::Ready && self.told_full {
             record.state = InstanceState::Busy;
         }
         let body = serde_json::to_vec(&record).expect("a presence record has string keys only");

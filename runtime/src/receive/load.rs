@@ -100,6 +100,10 @@ impl LoadMeter {
         }
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) >= self.capacity
+    }
+
     pub(crate) fn load(&self) -> Load {
         let in_flight = self.in_flight.load(Ordering::Relaxed);
         Load {

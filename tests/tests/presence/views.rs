@@ -1,8 +1,10 @@
 //! What a live view goes through: a server that forgets everyone, an instance that flaps, versions side by side.
 
-use std::time::Duration;
+use std::{future::IntoFuture, time::Duration};
 
-use mcp_agent_sdk::{Agent, AgentChange, Agents, AgentsView, Gone, TestBroker};
+use mcp_agent_sdk::{
+    Agent, AgentChange, Agents, AgentsView, Context, Gone, InstanceState, McpError, TestBroker,
+};
 use mcp_tests::eventually;
 use rustix::process::Signal;
 
@@ -108,6 +110,45 @@ async fn an_instance_that_flaps_stays_away_until_it_is_steady() -> TestResult {
     })
     .await;
     assert_eq!(expired().await?, 2, "each silence is told once");
+    Ok(())
+}
+
+async fn hold(ctx: Context, _: ()) -> Result<(), McpError> {
+    ctx.cancelled().await;
+    Ok(())
+}
+
+/// Waits for a change to this state.
+async fn becomes(view: &mut AgentsView, state: InstanceState) {
+    let changed = async {
+        loop {
+            match view.next().await {
+                Some(AgentChange::Changed { now, .. }) if now.state == state => return,
+                Some(_) => {}
+                None => panic!("the view has ended"),
+            }
+        }
+    };
+    // Far below the heartbeat, far above what it takes.
+    let changed = tokio::time::timeout(Duration::from_secs(15), changed);
+    let why = format!("it tells that it is {state:?}");
+    changed.await.expect(&why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_fills_or_has_room_again_does_not_wait_for_its_next_heartbeat()
+-> TestResult {
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let holder = Agent::new("holder").on("hold", hold).capacity(1);
+    let holder = holder.heartbeat_interval(Duration::from_secs(60));
+    let _holder = holder.start(&client).await?;
+    let mut view = Agents::of(&client).agent("holder").watch().await?;
+    let held = client.send_command::<()>("holder", "hold", ());
+    let held = tokio::spawn(held.cancel_on_drop().into_future());
+    becomes(&mut view, InstanceState::Busy).await;
+    held.abort();
+    becomes(&mut view, InstanceState::Ready).await;
     Ok(())
 }
 

@@ -26,15 +26,17 @@ use std::process::ExitCode;
 
 use agents::{audio_agent, content_agent, director_agent, editing_agent, visual_agent};
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
     let ended = match role.as_str() {
-        "content_agent" => content_agent::agent().run().await,
-        "visual_agent" => visual_agent::agent().run().await,
-        "audio_agent" => audio_agent::agent().run().await,
-        "editing_agent" => editing_agent::agent().run().await,
-        "director_agent" => director_agent::agent().run().await,
+        "content_agent" => content_agent::agent().version(VERSION).run().await,
+        "visual_agent" => visual_agent::agent().version(VERSION).run().await,
+        "audio_agent" => audio_agent::agent().version(VERSION).run().await,
+        "editing_agent" => editing_agent::agent().version(VERSION).run().await,
+        "director_agent" => director_agent::agent().version(VERSION).run().await,
         _ => {
             eprintln!(
                 "usage: video-studio content_agent|visual_agent|audio_agent|editing_agent|director_agent"
