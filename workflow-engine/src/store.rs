@@ -285,6 +285,17 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Whether an engine has ever brought this definition.
+    pub(crate) async fn knows(&self, definition: &Name) -> Result<bool, StoreError> {
+        let bucket = self.client.namespace().definitions_bucket();
+        let mut known = false;
+        let take = |key: &str, _: &[u8]| known |= !key.contains(".parked.");
+        transport::scan(&self.client, &bucket, &format!("{definition}.>"), take).await?;
+        Ok(known)
+    }
+}
+
 fn versioned(entry: &Entry) -> Result<Versioned, StoreError> {
     let record = WorkflowRecord::decode(&entry.value).map_err(|error| StoreError::Refused {
         code: 0,

@@ -110,9 +110,9 @@ async fn children_are_started_once_and_their_ends_come_back() -> TestResult {
     .await
 }
 
-/// Waits for any child, until all are there; one that it waits for does not exist for its engines.
+/// Waits for any child, until all are there.
 #[tokio::test(flavor = "multi_thread")]
-async fn any_child_wakes_its_parent_and_a_refused_one_fails() -> TestResult {
+async fn any_child_wakes_its_parent() -> TestResult {
     async fn race(ctx: Ctx, _: Value) -> Result<Then, McpError> {
         if ctx.children().is_empty() {
             ctx.labelled("slow").start_child("scene", "slow")?;
@@ -151,6 +151,100 @@ async fn any_child_wakes_its_parent_and_a_refused_one_fails() -> TestResult {
             .await?;
         author.until_status("r", WorkflowStatus::Completed).await;
         assert_eq!(author.journal.lines(), ["sea", "slow sea"]);
+        Ok(())
+    })
+    .await
+}
+
+/// Whatever becomes of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_waits_for_the_one_child_that_it_names() -> TestResult {
+    async fn duel(ctx: Ctx, _: Value) -> Result<Then, McpError> {
+        if ctx.children().is_empty() {
+            ctx.labelled("slow").start_child("scene", "slow")?;
+            let second = ctx.labelled("second").start_child("scene", "slow too")?;
+            return Ok(Then::wait_for_child(&second));
+        }
+        for child in ctx.children() {
+            let how = child.status.map_or("under way", WorkflowStatus::as_str);
+            ctx.state().note(format!("{} {how}", child.label));
+        }
+        Ok(Then::complete())
+    }
+    bounded(LIMIT, async {
+        let author = Author::new().await?;
+        let duel = Workflow::new("duel").state("duel", WorkflowState::run(duel).completes());
+        let _engine = author.engines(vec![duel, scene()]).await?;
+        let workflows = &author.workflows;
+        for (id, named, first) in [
+            ("a", "second", ["slow completed", "second completed"]),
+            ("b", "nobody", ["slow under way", "second completed"]),
+        ] {
+            let create = workflows.create_workflow("duel", None, json!({}));
+            create.id(id).await?;
+            author
+                .until(id, "it waits", |record| record.waits_for_children())
+                .await;
+            if named == "second" {
+                let other = format!("{id}--1-slow");
+                workflows
+                    .signal_workflow(&other, "light", json!({}))
+                    .await?;
+                let told = |record: &mcp_agent_sdk::WorkflowRecord| {
+                    record.children.iter().any(|child| !child.is_running())
+                };
+                let waiting = author.until(id, "the other has ended", told).await;
+                assert_eq!(
+                    (waiting.entry, waiting.status),
+                    (1, WorkflowStatus::Waiting)
+                );
+            }
+            let second = format!("{id}--1-second");
+            workflows
+                .signal_workflow(&second, "light", json!({}))
+                .await?;
+            author.until_status(id, WorkflowStatus::Completed).await;
+            let lines = author.journal.lines();
+            assert_eq!(lines[lines.len() - 2..], first);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Nobody has the one's definition, and the other's id is taken: neither is waited for in vain.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_cannot_start_has_failed_and_says_why() -> TestResult {
+    async fn hope(ctx: Ctx, _: Value) -> Result<Then, McpError> {
+        ctx.labelled("nobodys").start_child("scenery", "sea")?;
+        ctx.labelled("taken").start_child("scene", "sea")?;
+        ctx.labelled("good").start_child("scene", "sea")?;
+        Ok(Then::to("gather"))
+    }
+    bounded(LIMIT, async {
+        let author = Author::new().await?;
+        let hopeful = Workflow::new("hopeful")
+            .state("hope", WorkflowState::run(hope).to("gather"))
+            .state("gather", WorkflowState::wait_for_children().then("cut"))
+            .state("cut", WorkflowState::run(cut).to("done"))
+            .state("done", WorkflowState::end());
+        let _engine = author.engines(vec![hopeful, film(), scene()]).await?;
+        let workflows = &author.workflows;
+        let other = workflows.create_workflow("film", "gather", json!({}));
+        other.id("f--1-taken").await?;
+        let hopeful = workflows.create_workflow("hopeful", None, json!({}));
+        hopeful.id("f").await?;
+        let done = author.until_status("f", WorkflowStatus::Completed).await;
+        let takes: Vec<String> = done.data()?;
+        assert_eq!(
+            takes,
+            ["NO_SUCH_DEFINITION", "WORKFLOW_EXISTS", "sea in colour"]
+        );
+        let error = done.children[0].error.clone().expect("it says why");
+        assert!(
+            error.message.contains("no workflow definition `scenery`"),
+            "{error}"
+        );
         Ok(())
     })
     .await

@@ -1,7 +1,6 @@
 //! One delivery of one task: the core says what, this does it.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -301,18 +300,11 @@ impl Driving<'_> {
         })
     }
 
-    /// Runs the author's function; a panic in it is a refusal.
     fn migrate(&self, version: &str) -> Result<Migrated, McpError> {
+        let known = self.core.record().zip(self.family.version(version));
         let missing = || McpError::permanent(code::INTERNAL).message("there is no such migration");
-        let record = self.core.record().ok_or_else(missing)?;
-        let definition = self.family.version(version).ok_or_else(missing)?;
-        let migrate = definition.migrations.get(&record.version);
-        let migrate = migrate.ok_or_else(missing)?;
-        let migrated = catch_unwind(AssertUnwindSafe(|| migrate(record)));
-        migrated.unwrap_or_else(|_| {
-            Err(McpError::permanent(code::HANDLER_PANICKED)
-                .message(format!("the migration to version {version} panicked")))
-        })
+        let (record, definition) = known.ok_or_else(missing)?;
+        definition.migrate(record)
     }
 
     fn definition(&self) -> Option<&'_ Arc<Definition>> {

@@ -282,7 +282,7 @@ impl Doing {
 }
 
 /// Whether the server will never do it. A full disk or account is no such refusal: it may have room again.
-fn is_final(error: &StoreError) -> bool {
+pub(super) fn is_final(error: &StoreError) -> bool {
     /// Of our own making, or a schedule that is none.
     const FINAL: [u64; 3] = [0, 10189, 10190];
     match error {

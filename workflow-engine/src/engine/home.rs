@@ -67,6 +67,11 @@ impl Home {
         self.families.iter()
     }
 
+    /// Whether this engine itself has a definition.
+    pub(super) fn has(&self, definition: &Name) -> bool {
+        self.families.contains_key(definition)
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         transport::server_now_ms(&self.client)
     }

@@ -1,34 +1,114 @@
 //! What a workflow and its children tell each other: tasks with derived ids.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use mcp_runtime::{
-    Format, McpError, Name, Raw, Token,
+    Format, McpError, Name, Token, code,
     transport::{self, StoreError},
 };
+use tokio::time::Instant;
 
 use crate::{
-    record::{CHILD_ENDED, ChildEnd, ChildStart, Parent, WorkflowRecord, WorkflowStatus},
+    record::{ChildEnd, ChildStart, Parent, WorkflowRecord, WorkflowStatus},
     task::{Task, Verb},
 };
 
-use super::{effects::PUBLISH_TIME, home::Home};
+use super::{
+    effects::{PUBLISH_TIME, is_final},
+    home::{Home, PAUSE},
+};
 
+/// How long a definition that nobody has ever brought is waited for: agents are started side by side.
+const FIRST_SEEN: Duration = Duration::from_secs(5);
+
+/// A start that cannot be is told to the parent as the failure of that child.
 pub(super) async fn start(
     home: &Home,
     record: &WorkflowRecord,
     children: &[ChildStart],
 ) -> Result<(), StoreError> {
     for child in children {
-        let id = child.id.clone();
-        let mut task = Task::new(Verb::Start, child.definition.clone(), id, home.now_ms());
-        task.id = format!("{}.start", child.id);
-        task.data = Some(child.data.clone());
-        task.parent = Some(own(record));
-        task.conversation_id.clone_from(&record.conversation_id);
-        task.traceparent.clone_from(&record.traceparent);
-        publish(home, &task).await?;
+        let started = match until_known(home, &child.definition).await? {
+            true => start_one(home, record, child).await,
+            false => Err(unknown(&child.definition)),
+        };
+        match started {
+            Ok(()) => {}
+            Err(Unstarted::Later(error)) => return Err(error),
+            Err(Unstarted::Never(error)) => {
+                tell(home, &own(record), &never_begun(&child.id, error)).await?;
+            }
+        }
     }
     Ok(())
+}
+
+/// Why a child has not begun.
+enum Unstarted {
+    Later(StoreError),
+    Never(McpError),
+}
+
+fn unknown(definition: &Name) -> Unstarted {
+    let message =
+        format!("there is no workflow definition `{definition}`; start an agent that has it");
+    Unstarted::Never(McpError::permanent(code::NO_SUCH_DEFINITION).message(message))
+}
+
+async fn start_one(
+    home: &Home,
+    record: &WorkflowRecord,
+    child: &ChildStart,
+) -> Result<(), Unstarted> {
+    let id = child.id.clone();
+    let mut task = Task::new(Verb::Start, child.definition.clone(), id, home.now_ms());
+    task.id = format!("{}.start", child.id);
+    task.data = Some(child.data.clone());
+    task.parent = Some(own(record));
+    task.conversation_id.clone_from(&record.conversation_id);
+    task.traceparent.clone_from(&record.traceparent);
+    match publish(home, &task).await {
+        // Its own, sent before; or that of another workflow, under whose message id the stream has forgotten this one.
+        Ok(Stored::Before) if is_taken(home, child).await.map_err(Unstarted::Later)? => {
+            let message = format!("`{}` is a workflow of another definition", child.id);
+            let taken = McpError::permanent(code::WORKFLOW_EXISTS).message(message);
+            Err(Unstarted::Never(taken))
+        }
+        Ok(_) => Ok(()),
+        Err(error) if is_final(&error) => {
+            let code = match &error {
+                StoreError::Denied { .. } => code::PERMISSION_DENIED,
+                _ => code::INVALID_PARAMETERS,
+            };
+            let never = McpError::permanent(code).message(error.to_string());
+            Err(Unstarted::Never(never))
+        }
+        Err(error) => Err(Unstarted::Later(error)),
+    }
+}
+
+async fn is_taken(home: &Home, child: &ChildStart) -> Result<bool, StoreError> {
+    let id = child.id.as_str();
+    let start = home.store.find_start(None, id).await?;
+    let found = home.store.read_fresh(id).await?;
+    let definition = found.map(|found| found.record.definition);
+    let definition = definition.or(start.map(|start| start.definition));
+    Ok(definition.is_some_and(|definition| definition != child.definition))
+}
+
+/// Whether any engine has ever brought a definition. Nobody would ever take up a start of one that none has.
+async fn until_known(home: &Home, definition: &Name) -> Result<bool, StoreError> {
+    let began = Instant::now();
+    loop {
+        if home.has(definition) || home.store.knows(definition).await? {
+            return Ok(true);
+        }
+        if began.elapsed() >= FIRST_SEEN {
+            return Ok(false);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 pub(super) async fn stop(
@@ -50,12 +130,9 @@ pub(super) async fn stop(
 }
 
 pub(super) async fn tell(home: &Home, parent: &Parent, end: &ChildEnd) -> Result<(), StoreError> {
-    let id = parent.workflow_id.clone();
-    let mut task = Task::new(Verb::Signal, parent.definition.clone(), id, home.now_ms());
-    task.id = format!("{}.{}.ended", end.id, end.epoch);
-    task.name = Some(Name::new(CHILD_ENDED).map_err(|error| refused(error.to_string()))?);
-    task.data = Some(Raw::encode(end).map_err(|error| refused(error.to_string()))?);
-    publish(home, &task).await
+    let (definition, id) = (parent.definition.clone(), parent.workflow_id.clone());
+    let task = end.task(definition, id, home.now_ms()).map_err(refused)?;
+    publish(home, &task).await.map(drop)
 }
 
 /// A start that is refused has no record that could tell its parent.
@@ -63,15 +140,19 @@ pub(super) async fn tell_refused(home: &Home, start: &Task, error: &McpError) {
     let Some(parent) = start.parent.as_ref().filter(|_| start.task == Verb::Start) else {
         return;
     };
-    let end = ChildEnd {
-        id: start.workflow_id.clone(),
+    let end = never_begun(&start.workflow_id, error.clone());
+    if let Err(error) = tell(home, parent, &end).await {
+        tracing::error!(%error, "a parent cannot be told that its child was refused");
+    }
+}
+
+fn never_begun(id: &Token, error: McpError) -> ChildEnd {
+    ChildEnd {
+        id: id.clone(),
         epoch: 0,
         status: WorkflowStatus::Failed,
         data: None,
-        error: Some(error.clone()),
-    };
-    if let Err(error) = tell(home, parent, &end).await {
-        tracing::error!(%error, "a parent cannot be told that its child was refused");
+        error: Some(error),
     }
 }
 
@@ -89,13 +170,21 @@ fn refused(description: String) -> StoreError {
     }
 }
 
-async fn publish(home: &Home, task: &Task) -> Result<(), StoreError> {
+/// Whether a task was new to its stream.
+enum Stored {
+    Now,
+    Before,
+}
+
+async fn publish(home: &Home, task: &Task) -> Result<Stored, StoreError> {
     let body = task.encode().map_err(|error| refused(error.to_string()))?;
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", task.message_id());
     headers.insert("Content-Type", Format::Msgpack.content_type());
     let subject = home.store.task_subject(task);
-    transport::publish(&home.client, subject, headers, body, PUBLISH_TIME)
-        .await
-        .map(drop)
+    let publishing = transport::publish(&home.client, subject, headers, body, PUBLISH_TIME);
+    Ok(match publishing.await? {
+        true => Stored::Before,
+        false => Stored::Now,
+    })
 }

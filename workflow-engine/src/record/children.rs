@@ -4,6 +4,7 @@ use mcp_runtime::{McpError, Name, Raw, Token};
 use serde::{Deserialize, Serialize};
 
 use super::WorkflowStatus;
+use crate::task::{Task, Verb};
 
 /// How many children a workflow may start in its life: each stays in its record.
 pub(crate) const MAX_CHILDREN: usize = 256;
@@ -98,6 +99,22 @@ pub(crate) struct ChildEnd {
     pub(crate) data: Option<Raw>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<McpError>,
+}
+
+impl ChildEnd {
+    /// The signal by which the parent hears of it.
+    pub(crate) fn task(
+        &self,
+        definition: Name,
+        parent: Token,
+        now_ms: u64,
+    ) -> Result<Task, String> {
+        let mut task = Task::new(Verb::Signal, definition, parent, now_ms);
+        task.id = format!("{}.{}.ended", self.id, self.epoch);
+        task.name = Some(Name::new(CHILD_ENDED).map_err(|error| error.to_string())?);
+        task.data = Some(Raw::encode(self).map_err(|error| error.to_string())?);
+        Ok(task)
+    }
 }
 
 /// Which children are waited for.
