@@ -1,15 +1,18 @@
 //! A test kit for authors: runs a definition without a server.
 //!
 //! The rules are the real ones (the core that every engine asks), the states run as they would; what is made up is what
-//! lies around them: time that passes at once, agents that answer out of a script, and engines that die where they are told to.
+//! lies around them: time that passes at once, agents that answer and children that end out of a script, and engines that die where
+//! they are told to.
 
+mod children;
 mod crash;
 mod error;
 mod outcome;
+mod reaction;
 mod script;
 mod shell;
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use mcp_runtime::{McpError, Name, Raw, Token};
 use serde::{Serialize, de::DeserializeOwned};
@@ -19,9 +22,11 @@ use crate::{
     task::{Task, Verb},
 };
 
+use children::{Ending, Endings, Kids};
 use crash::Crash;
+use reaction::Reaction;
 use script::{AgentScript, Answer, Answers};
-use shell::{Reaction, Shell};
+use shell::Shell;
 
 pub use error::WorkflowTestError;
 pub use outcome::{CrashReport, SentCommand, SentEvent, WorkflowRun};
@@ -68,10 +73,13 @@ const BEGINNING_MS: u64 = 1_767_225_600_000;
 /// of the server directly gets no answer, because there is none.
 #[must_use = "nothing runs before `run`"]
 pub struct WorkflowTest {
-    definition: Result<Arc<Definition>, WorkflowTestError>,
+    /// The version that the workflow begins with first.
+    versions: Result<Vec<Arc<Definition>>, WorkflowTestError>,
+    agent: Arc<dyn Any + Send + Sync>,
     data: Result<Raw, WorkflowTestError>,
     state: Option<String>,
     answers: Answers,
+    endings: Endings,
     reactions: Vec<Reaction>,
 }
 
@@ -83,14 +91,46 @@ impl WorkflowTest {
 
     /// A workflow of an agent whose handlers share `state`, which all runs of this test share as well.
     pub fn with_state<S: Send + Sync + 'static>(workflow: Workflow<S>, state: S) -> Self {
-        let built = workflow.build(&Arc::new(state));
+        let agent = Arc::new(state);
+        let built = workflow.build(&agent);
+        let versions = built.map(|definition| vec![Arc::new(definition)]);
         Self {
-            definition: built.map(Arc::new).map_err(WorkflowTestError::Definition),
+            versions: versions.map_err(WorkflowTestError::Definition),
+            agent,
             data: Ok(Raw::empty_map()),
             state: None,
             answers: Answers::default(),
+            endings: Endings::default(),
             reactions: Vec::new(),
         }
+    }
+
+    /// Another version of the definition, which the engines of the test have as well, for [`WorkflowTest::migrate`]. The
+    /// workflow begins with the one that the test was made of.
+    pub fn version<S: Send + Sync + 'static>(mut self, workflow: Workflow<S>) -> Self {
+        let agent = Arc::clone(&self.agent).downcast::<S>();
+        let agent = agent.map_err(|_| WorkflowTestError::Invalid {
+            reason: "the versions of a definition share the state of one agent".to_owned(),
+        });
+        let build = |agent| {
+            workflow
+                .build(&agent)
+                .map_err(WorkflowTestError::Definition)
+        };
+        self.versions = self.versions.and_then(|mut versions| {
+            let definition = agent.and_then(build)?;
+            let same = |known: &Arc<Definition>| known.shape.version == definition.shape.version;
+            if versions[0].shape.name != definition.shape.name || versions.iter().any(same) {
+                let (name, version) = (&definition.shape.name, &definition.shape.version);
+                let reason = format!(
+                    "version {version} of `{name}` is no other version of the same definition"
+                );
+                return Err(WorkflowTestError::Invalid { reason });
+            }
+            versions.push(Arc::new(definition));
+            Ok(versions)
+        });
+        self
     }
 
     /// The data that the workflow begins with (default: an empty map).
@@ -141,6 +181,30 @@ impl WorkflowTest {
         self
     }
 
+    /// The data that each child of a definition completes with, as soon as it is started. Children are not run: test their
+    /// definition by itself.
+    pub fn child(self, definition: &str, data: &(impl Serialize + ?Sized)) -> Self {
+        self.ends(definition, Ending::With(Answer::of(data)))
+    }
+
+    /// What each child of a definition completes with or fails by, found by a function of the data that it is started with.
+    pub fn child_with<P, R>(
+        self,
+        definition: &str,
+        function: impl Fn(P) -> Result<R, McpError> + Send + Sync + 'static,
+    ) -> Self
+    where
+        P: DeserializeOwned,
+        R: Serialize,
+    {
+        self.ends(definition, Ending::With(Answer::by(function)))
+    }
+
+    /// Children of a definition that are under way until they are stopped: for time-outs, and for stops of their parent.
+    pub fn child_hangs(self, definition: &str) -> Self {
+        self.ends(definition, Ending::Never)
+    }
+
     /// Tells the workflow something once it waits in a state.
     pub fn signal(self, state: &str, name: &str, data: &(impl Serialize + ?Sized)) -> Self {
         self.signal_after(state, Duration::ZERO, name, data)
@@ -166,6 +230,21 @@ impl WorkflowTest {
     /// Stops the workflow once it waits in a state.
     pub fn stop(self, state: &str) -> Self {
         self.reacts(Reaction::stop(state))
+    }
+
+    /// Stops the workflow with compensation once it waits in a state.
+    pub fn stop_compensating(self, state: &str) -> Self {
+        self.reacts(Reaction::compensate(state))
+    }
+
+    /// Takes the workflow to another version once it waits in a state; see [`WorkflowTest::version`].
+    pub fn migrate(self, state: &str, version: &str) -> Self {
+        self.reacts(Reaction::migrate(state, version))
+    }
+
+    fn ends(mut self, definition: &str, ending: Ending) -> Self {
+        self.endings.add(definition, ending);
+        self
     }
 
     fn always(mut self, agent: &str, action: &str, answer: Answer) -> Self {
@@ -210,11 +289,12 @@ impl WorkflowTest {
 
     /// One run; tells also how many places to crash at it has passed.
     async fn run_with(&self, crash: Arc<Crash>) -> Result<(WorkflowRun, u64), WorkflowTestError> {
-        let definition = self.definition.as_ref().map_err(Clone::clone)?;
+        let versions = self.versions.clone()?;
         let script = Arc::new(AgentScript::new(self.answers.clone(), Arc::clone(&crash)));
-        let start = self.start(definition)?;
+        let start = self.start(&versions[0])?;
+        let kids = Kids::new(self.endings.clone());
         let reactions = self.reactions.clone();
-        let shell = Shell::new(definition, &script, &crash, reactions).await;
+        let shell = Shell::new(versions, &script, &crash, reactions, kids).await;
         let world = shell.run(start).await?;
         script.check()?;
         let (commands, events) = script.sent();
@@ -233,6 +313,7 @@ impl WorkflowTest {
         let id = Token::new("test").map_err(|error| WorkflowTestError::invalid(&error))?;
         let name = definition.shape.name.clone();
         let mut task = Task::new(Verb::Start, name, id, BEGINNING_MS);
+        task.version = Some(definition.shape.version.clone());
         task.data = Some(self.data.clone()?);
         let state = self.state.as_deref().map(Name::new).transpose();
         task.state = state.map_err(|error| WorkflowTestError::invalid(&error))?;

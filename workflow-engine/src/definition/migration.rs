@@ -1,11 +1,17 @@
 //! Taking running workflows over from an earlier version of a definition.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use mcp_runtime::{McpError, Name, Raw, code};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{core::Migrated, record::WorkflowRecord};
+
+use super::Definition;
 
 /// What a migration function does to a workflow's record, without its types.
 pub(crate) type Migrate = Arc<dyn Fn(&WorkflowRecord) -> Result<Migrated, McpError> + Send + Sync>;
@@ -74,6 +80,21 @@ impl WorkflowMigration {
             .data
             .map_err(|reason| refuse(format!("the migrated data cannot be encoded: {reason}")))?;
         Ok(Migrated { state, data })
+    }
+}
+
+impl Definition {
+    /// Runs the author's function for a workflow of an earlier version; a panic in it is a refusal.
+    pub(crate) fn migrate(&self, record: &WorkflowRecord) -> Result<Migrated, McpError> {
+        let migrate = self.migrations.get(&record.version).ok_or_else(|| {
+            McpError::permanent(code::INTERNAL).message("there is no such migration")
+        })?;
+        let migrated = catch_unwind(AssertUnwindSafe(|| migrate(record)));
+        migrated.unwrap_or_else(|_| {
+            let version = &self.shape.version;
+            Err(McpError::permanent(code::HANDLER_PANICKED)
+                .message(format!("the migration to version {version} panicked")))
+        })
     }
 }
 

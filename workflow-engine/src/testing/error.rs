@@ -30,7 +30,18 @@ pub enum WorkflowTestError {
         /// The actions that the script answers.
         scripted: Vec<String>,
     },
-    /// A signal, transition or stop of the test was refused.
+    /// A state has started a child of which the test does not say how it ends.
+    #[error(
+        "`{definition}` was started as a child, and the test does not say how it ends; add `.child(\"{definition}\", …)`. It does of {}",
+        listed(.scripted)
+    )]
+    UnscriptedChild {
+        /// The definition of the child.
+        definition: String,
+        /// The definitions of which the test says it.
+        scripted: Vec<String>,
+    },
+    /// A signal, transition, stop or migration of the test was refused.
     #[error("what the test tells the workflow in `{state}` was refused: {error}")]
     Refused {
         /// The state that it was told in.

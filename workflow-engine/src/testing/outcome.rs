@@ -137,6 +137,7 @@ impl WorkflowRun {
         };
         check("the end", &Self::end)?;
         check("the data", &|run| json(&run.record.data))?;
+        check("the children", &Self::children)?;
         check("what was done", &Self::effects)?;
         check("what was published", &|run| {
             sorted(
@@ -145,6 +146,14 @@ impl WorkflowRun {
                     .map(|event| format!("{} {}", event.name, json(&event.data))),
             )
         })
+    }
+
+    fn children(&self) -> String {
+        let children = self.record.children.iter();
+        sorted(children.map(|child| {
+            let how = child.status.map_or("under way", WorkflowStatus::as_str);
+            format!("{} {how}", child.id)
+        }))
     }
 
     /// What the agents have done. An attempt that failed may have been made once more or less.

@@ -46,6 +46,12 @@ impl Answer {
     }
 }
 
+impl Answer {
+    pub(super) fn to(&self, asked: &Raw) -> Result<Raw, McpError> {
+        (self.0)(asked)
+    }
+}
+
 fn internal(error: &impl std::fmt::Display) -> McpError {
     McpError::permanent(code::INTERNAL).message(format!("a scripted answer: {error}"))
 }
@@ -164,7 +170,7 @@ impl Played {
                     .message("the key was used before, with other parameters")),
             };
         }
-        let Some(Answer(answer)) = self.answers.next(command) else {
+        let Some(answer) = self.answers.next(command) else {
             let scripted = self.answers.names();
             let error = WorkflowTestError::Unscripted {
                 agent,
@@ -175,7 +181,7 @@ impl Played {
             self.unscripted.get_or_insert(error);
             return Err(told);
         };
-        let outcome = answer(&command.parameters);
+        let outcome = answer.to(&command.parameters);
         // A temporary error frees the key.
         let stands = !matches!(&outcome, Err(error) if error.is_temporary());
         if let Some(kept) = kept.filter(|_| stands) {

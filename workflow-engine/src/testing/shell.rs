@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use mcp_runtime::{Client, McpError, Name, Raw, Script, TraceContext, code};
+use mcp_runtime::{Client, McpError, Name, Script, TraceContext, code};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,12 +17,15 @@ use crate::{
     core::{Action, Drive, End, Input, Ran, Versioned},
     definition::Definition,
     effect::{Effect, EffectKind},
-    record::{WorkflowRecord, WorkflowStatus},
+    record::{ChildEnd, WorkflowRecord, WorkflowStatus},
     run,
     task::{Task, Verb},
 };
 
-use super::{BEGINNING_MS, crash::Crash, error::WorkflowTestError, script::AgentScript};
+use super::{
+    BEGINNING_MS, children::Kids, crash::Crash, error::WorkflowTestError, reaction::Reaction,
+    script::AgentScript,
+};
 
 /// Deliveries of one run: a workflow that needs more goes in circles.
 const MAX_DELIVERIES: usize = 10_000;
@@ -35,75 +38,6 @@ const LEASE_MS: u64 = 10_000;
 
 /// What one message of the server may hold.
 const MAX_RECORD: usize = 1024 * 1024;
-
-/// Something that the test tells the workflow, once, when it waits in a state.
-#[derive(Clone)]
-pub(super) struct Reaction {
-    state: String,
-    delay: Duration,
-    told: Result<Told, String>,
-}
-
-#[derive(Clone)]
-enum Told {
-    Signal { name: String, data: Raw },
-    Transition { to: String },
-    Stop,
-}
-
-impl Reaction {
-    pub(super) fn signal(
-        state: &str,
-        delay: Duration,
-        name: &str,
-        data: Result<Raw, String>,
-    ) -> Self {
-        let name = name.to_owned();
-        Self {
-            state: state.to_owned(),
-            delay,
-            told: data.map(|data| Told::Signal { name, data }),
-        }
-    }
-
-    pub(super) fn transition(state: &str, to: &str) -> Self {
-        Self::at_once(state, Told::Transition { to: to.to_owned() })
-    }
-
-    pub(super) fn stop(state: &str) -> Self {
-        Self::at_once(state, Told::Stop)
-    }
-
-    fn at_once(state: &str, told: Told) -> Self {
-        Self {
-            state: state.to_owned(),
-            delay: Duration::ZERO,
-            told: Ok(told),
-        }
-    }
-
-    fn task(&self, record: &WorkflowRecord, now_ms: u64) -> Result<Task, WorkflowTestError> {
-        let told = self
-            .told
-            .clone()
-            .map_err(|reason| WorkflowTestError::Invalid { reason })?;
-        let named =
-            |text: &str| Name::new(text).map_err(|error| WorkflowTestError::invalid(&error));
-        let of = |verb| Task::new(verb, record.definition.clone(), record.id.clone(), now_ms);
-        Ok(match told {
-            Told::Signal { name, data } => Task {
-                name: Some(named(&name)?),
-                data: Some(data),
-                ..of(Verb::Signal)
-            },
-            Told::Transition { to } => Task {
-                to: Some(named(&to)?),
-                ..of(Verb::Transition)
-            },
-            Told::Stop => of(Verb::Stop),
-        })
-    }
-}
 
 /// What is left when nothing happens any more.
 pub(super) struct World {
@@ -119,7 +53,8 @@ enum Delivery {
 
 /// The surroundings of one run.
 pub(super) struct Shell {
-    definition: Arc<Definition>,
+    /// The versions of the definition; the first is that which the workflow begins with.
+    versions: Vec<Arc<Definition>>,
     client: Client,
     crash: Arc<Crash>,
     reactions: Vec<Reaction>,
@@ -128,19 +63,21 @@ pub(super) struct Shell {
     checkpoints: HashMap<Name, WorkflowCheckpoint>,
     queue: VecDeque<(Task, u64)>,
     timer: Option<(u64, Task)>,
+    kids: Kids,
 }
 
 impl Shell {
     pub(super) async fn new(
-        definition: &Arc<Definition>,
+        versions: Vec<Arc<Definition>>,
         script: &Arc<AgentScript>,
         crash: &Arc<Crash>,
         reactions: Vec<Reaction>,
+        kids: Kids,
     ) -> Self {
         let name = Name::new("test").expect("`test` is a name");
         let script: Arc<dyn Script> = Arc::<AgentScript>::clone(script);
         Self {
-            definition: Arc::clone(definition),
+            versions,
             client: Client::scripted(name, script).await,
             crash: Arc::clone(crash),
             reactions,
@@ -149,6 +86,7 @@ impl Shell {
             checkpoints: HashMap::new(),
             queue: VecDeque::new(),
             timer: None,
+            kids,
         }
     }
 
@@ -199,9 +137,9 @@ impl Shell {
         // One that is overtaken would be ignored; it must not make time pass.
         self.timer = self.timer.take().filter(|_| until.is_some());
         let reaction = waiting.and_then(|record| {
-            let fits = |reaction: &Reaction| reaction.state == record.state.as_str();
+            let fits = |reaction: &Reaction| reaction.is_for(record);
             let index = self.reactions.iter().position(fits)?;
-            let due = record.updated_at + millis(self.reactions[index].delay);
+            let due = record.updated_at + millis(self.reactions[index].delay());
             Some((index, due.max(self.now_ms)))
         });
         let timer_at = self.timer.as_ref().map(|(at, _)| (*at).max(self.now_ms));
@@ -225,7 +163,8 @@ impl Shell {
     }
 
     async fn drive(&mut self, task: &Task, delivery: u64) -> Result<Delivery, WorkflowTestError> {
-        let shapes = vec![Arc::clone(&self.definition.shape)];
+        let shapes = self.versions.iter();
+        let shapes = shapes.map(|version| Arc::clone(&version.shape)).collect();
         let mut core = Drive::new(shapes, task.clone(), delivery);
         let mut action = core.begin();
         for _ in 0..MAX_STEPS {
@@ -266,16 +205,16 @@ impl Shell {
             }
             Action::LoadOrigin(_) => Input::Origin(None),
             Action::AskForVersion(_) => Input::Elsewhere(false),
-            Action::Migrate(_) => {
-                let alone = "a test has one version of a definition, and migrates nothing";
-                Input::Migrated(Box::new(Err(
-                    McpError::permanent(code::INTERNAL).message(alone)
-                )))
+            Action::Migrate(version) => {
+                let known = core.record().zip(self.version(&version));
+                let migrated = known.map(|(record, version)| version.migrate(record));
+                let missing = || McpError::permanent(code::INTERNAL);
+                Input::Migrated(Box::new(migrated.unwrap_or_else(|| Err(missing()))))
             }
             Action::Write(record, revision) => self.write(&record, revision)?,
             Action::Confirm { effects, .. } => {
                 for effect in effects {
-                    self.effect(core, &effect);
+                    self.effect(core, &effect)?;
                     core.confirmed(effect.id);
                 }
                 Input::Confirmed
@@ -316,8 +255,10 @@ impl Shell {
         Ok(Input::Written(revision))
     }
 
-    fn effect(&mut self, core: &Drive, effect: &Effect) {
-        let Some(record) = core.record() else { return };
+    fn effect(&mut self, core: &Drive, effect: &Effect) -> Result<(), WorkflowTestError> {
+        let Some(record) = core.record() else {
+            return Ok(());
+        };
         match &effect.kind {
             EffectKind::Timer {
                 entry,
@@ -338,15 +279,46 @@ impl Shell {
             EffectKind::DeleteCheckpoint { name } => {
                 self.checkpoints.remove(name);
             }
-            // Nobody outside listens, and nobody runs children.
+            EffectKind::StartChildren { children } => {
+                let ended = self.kids.start(children)?;
+                self.tell_ends(record, &ended)?;
+            }
+            EffectKind::StopChildren { children, .. } => {
+                let ended = self.kids.stop(children);
+                self.tell_ends(record, &ended)?;
+            }
+            // Nobody outside listens.
             EffectKind::Event(_)
             | EffectKind::Bury { .. }
             | EffectKind::Answer { .. }
-            | EffectKind::StartChildren { .. }
-            | EffectKind::StopChildren { .. }
             | EffectKind::TellParent { .. }
             | EffectKind::AwaitVersion { .. } => {}
         }
+        Ok(())
+    }
+
+    /// As the children would: by a task for each.
+    fn tell_ends(
+        &mut self,
+        parent: &WorkflowRecord,
+        ended: &[ChildEnd],
+    ) -> Result<(), WorkflowTestError> {
+        for end in ended {
+            let task = end.task(parent.definition.clone(), parent.id.clone(), self.now_ms);
+            let task = task.map_err(|reason| WorkflowTestError::Invalid { reason })?;
+            self.queue.push_back((task, 1));
+        }
+        Ok(())
+    }
+
+    fn version(&self, version: &str) -> Option<&Arc<Definition>> {
+        let mut versions = self.versions.iter();
+        versions.find(|known| known.shape.version == version)
+    }
+
+    /// The version that the workflow is on.
+    fn definition(&self, core: &Drive) -> Option<&Arc<Definition>> {
+        self.version(&core.shape()?.version)
     }
 
     fn scope(&self, core: &Drive) -> Option<Scope> {
@@ -370,8 +342,10 @@ impl Shell {
             let undone = scope.record.compensates().map(|step| &step.state);
             undone.unwrap_or(&scope.record.state).clone()
         });
-        let known = state.as_ref().and_then(|state| {
-            (self.definition.steps.get(state)).zip(self.definition.shape.state(state))
+        let definition = self.definition(core);
+        let known = state.as_ref().zip(definition);
+        let known = known.and_then(|(state, definition)| {
+            (definition.steps.get(state)).zip(definition.shape.state(state))
         });
         let (Some(scope), Some((steps, state))) = (scope, known) else {
             return Some(run::no_code());
@@ -385,7 +359,7 @@ impl Shell {
 
     async fn exit_state(&self, core: &Drive) -> Option<()> {
         let scope = self.scope(core)?;
-        let steps = self.definition.steps.get(&scope.record.state)?;
+        let steps = self.definition(core)?.steps.get(&scope.record.state)?;
         tokio::select! {
             biased;
             () = run::exit(steps, &scope) => Some(()),

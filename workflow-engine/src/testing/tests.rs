@@ -1,5 +1,8 @@
 //! The kit finds what it promises to find, and lets pass what is right.
 
+mod children;
+mod versions;
+
 use std::time::Duration;
 
 use mcp_runtime::McpError;
