@@ -1,6 +1,7 @@
 //! `mcpctl probe`: an agent that does nothing useful, precisely: for trying a deployment out.
 
 mod effects;
+mod family;
 mod pipeline;
 
 use std::{
@@ -41,7 +42,9 @@ Actions of the probe (all parameters in one JSON object):
 
 Workflow of the probe: probe_pipeline, first -> second -> gate (waits for the signal approve) -> third -> done
   data {sleep_ms?, fail_state?, fail_times?}: how long each of the three states takes, which of them fails, and how
-  often (for ever without `fail_times`); with an effects file each sends `effect` with `<workflow-id>:<state>`";
+  often (for ever without `fail_times`); with an effects file each sends `effect` with `<workflow-id>:<state>`
+With --family also: probe_family, spread (commands side by side) -> start (two children, probe_child) -> gather -> fail; then
+  the first two are undone; data {sleep_ms?}";
 
 /// Runs a test agent, for trying a deployment out.
 #[derive(Debug, Args)]
@@ -59,6 +62,9 @@ pub(crate) struct ProbeArgs {
     /// The file that `effect` writes; shared by all instances on this machine.
     #[arg(long, value_name = "PATH")]
     effects_file: Option<PathBuf>,
+    /// Also runs the workflows `probe_family` and `probe_child`.
+    #[arg(long)]
+    family: bool,
 }
 
 /// Runs the probe until SIGTERM or Ctrl-C.
@@ -89,6 +95,12 @@ fn agent(args: &ProbeArgs) -> Agent<impl Send + Sync + 'static> {
         .on("progress", progress)
         .on("panic", panic)
         .workflow(pipeline::definition());
+    let agent = match args.family {
+        true => agent
+            .workflow(family::definition())
+            .workflow(family::child()),
+        false => agent,
+    };
     // As any agent it can be given another version, to see an update of it happen.
     let agent = match std::env::var_os("MCP_AGENT_VERSION") {
         None => agent.version(env!("CARGO_PKG_VERSION")),

@@ -7,7 +7,7 @@ use mcp_agent_sdk::{TestBroker, WorkflowError, WorkflowStatus};
 use mcp_tests::{Process, workspace};
 use serde_json::json;
 
-use crate::{TestResult, bounded, scene::Scene};
+use crate::{TestResult, bounded, family, scene::Scene};
 
 /// The places at which an engine can be made to die.
 const PLACES: [&str; 7] = [
@@ -111,12 +111,53 @@ async fn check(scene: &Scene, failpoint: &str) -> TestResult {
     Ok(())
 }
 
+/// Places at which the engine of a family dies, and at which passage: from the first commands to the last compensation. The tasks are
+/// five, a start and two children that start and end; the runs are seven, the last two of them undo.
+const DEATHS: [(&str, &[u32]); 7] = [
+    ("engine.taken", &[2, 5]),
+    ("engine.run", &[2, 4, 6]),
+    ("engine.ran", &[1, 3, 7]),
+    ("engine.before_write", &[2, 4, 8]),
+    ("engine.written", &[1, 5, 8]),
+    ("engine.confirmed", &[2, 5]),
+    ("engine.before_ack", &[2, 5]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_family_is_started_and_undone_once_whoever_dies() -> TestResult {
+    bounded(Duration::from_secs(150), async {
+        let broker = TestBroker::start().await?;
+        let deaths = DEATHS.iter().flat_map(|(place, passages)| {
+            let of = |passage| (*place, passage);
+            passages.iter().copied().map(of)
+        });
+        try_join_all(deaths.map(|(place, passage)| orphan_at(&broker, place, passage))).await?;
+        Ok(())
+    })
+    .await
+}
+
+async fn orphan_at(broker: &TestBroker, place: &str, passage: u32) -> TestResult {
+    let namespace = format!("{}_{passage}", place.replace('.', "_"));
+    let scene = Scene::new(broker, &namespace).await?;
+    let failpoint = format!("{place}:{passage}");
+    let mut doomed = scene.engine_with(&[("MCP_FAILPOINT", &failpoint)]).await;
+    family::begin(&scene, "f", 0).await?;
+    doomed.ended().await;
+    let _healthy = scene.engine().await;
+    family::check(&scene, "f")
+        .await
+        .map_err(|error| format!("{failpoint}: {error}").into())
+}
+
 #[test]
 fn every_failpoint_of_the_engine_is_tried() {
     let mut known = BTreeSet::new();
     failpoints_in(&workspace().join("workflow-engine/src"), &mut known);
-    let tried: BTreeSet<String> = PLACES.iter().map(|&place| place.to_owned()).collect();
-    assert_eq!(known, tried);
+    for tried in [PLACES, DEATHS.map(|(place, _)| place)] {
+        let tried: BTreeSet<String> = tried.iter().map(|&place| place.to_owned()).collect();
+        assert_eq!(known, tried);
+    }
 }
 
 fn failpoints_in(folder: &Path, known: &mut BTreeSet<String>) {

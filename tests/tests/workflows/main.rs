@@ -15,7 +15,9 @@ mod face;
 #[cfg(debug_assertions)]
 mod failpoints;
 mod failure;
+mod family;
 mod hooks;
+mod migrate;
 mod parallel;
 mod repair;
 mod scene;

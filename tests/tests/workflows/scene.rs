@@ -52,7 +52,8 @@ impl Scene {
         let effects = effects.to_str().expect("a path in ASCII");
         let namespace = [("MCP_NAMESPACE", self.namespace.as_str())];
         let environment = [&namespace, environment].concat();
-        spawn_probe_with(&self.url, &["--effects-file", effects], &environment).await
+        let arguments = ["--effects-file", effects, "--family"];
+        spawn_probe_with(&self.url, &arguments, &environment).await
     }
 
     fn effects_file(&self) -> std::path::PathBuf {
@@ -118,33 +119,38 @@ impl Scene {
     pub(crate) async fn check_the_events(&self, record: &WorkflowRecord) -> TestResult {
         // The record shows the end before its events are confirmed; the task is acknowledged after that.
         self.until_no_task_is_left().await;
-        let events = self.events(record.id.as_str()).await?;
+        let names = [
+            "started",
+            "transitioned",
+            "completed",
+            "failed",
+            "stopped",
+            "parked",
+        ];
+        let counts = self.count_events(record.id.as_str(), &names).await?;
+        assert_eq!(counts, [1, LINE.len() - 1, 1, 0, 0, 0], "{record:?}");
+        Ok(())
+    }
+
+    /// How often each of these happened to a workflow; nothing is in the stream twice.
+    pub(crate) async fn count_events(
+        &self,
+        id: &str,
+        names: &[&str],
+    ) -> Result<Vec<usize>, Box<dyn std::error::Error>> {
+        let events = self.events(id).await?;
         let once: std::collections::BTreeSet<&str> = events.iter().map(String::as_str).collect();
         assert_eq!(
             once.len(),
             events.len(),
             "an event is there twice: {events:?}"
         );
-        let count = |name: &str| {
-            let named = events
-                .iter()
-                .filter(|id| id.rsplit('.').next() == Some(name));
+        let count = |name: &&str| {
+            let named = events.iter();
+            let named = named.filter(|id| id.rsplit('.').next() == Some(*name));
             named.count()
         };
-        assert_eq!(
-            [
-                "started",
-                "transitioned",
-                "completed",
-                "failed",
-                "stopped",
-                "parked"
-            ]
-            .map(count),
-            [1, LINE.len() - 1, 1, 0, 0, 0],
-            "{events:?}"
-        );
-        Ok(())
+        Ok(names.iter().map(count).collect())
     }
 
     /// The message ids of a workflow's events.

@@ -7,7 +7,10 @@ use mcp_tests::eventually;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::{TestResult, bounded, scene::Scene};
+use crate::{TestResult, bounded, family, scene::Scene};
+
+/// As those, of workflows with children and commands side by side that are undone in the end.
+const FAMILY_SLEEPS_MS: [u64; 4] = [100, 150, 400, 1500];
 
 /// How long the states of each workflow take: the stop finds them at different places.
 const SLEEPS_MS: [u64; 8] = [0, 50, 300, 700, 1500, 2500, 4000, 6000];
@@ -36,6 +39,10 @@ async fn wake_late(meanwhile: bool) -> TestResult {
             .create_workflow("probe_pipeline", None, &data)
             .id(id)
             .await?;
+    }
+    let families = FAMILY_SLEEPS_MS.map(|ms| (format!("f{ms}"), ms));
+    for (id, sleep_ms) in &families {
+        family::begin(&scene, id, *sleep_ms).await?;
     }
     // The slowest are in `first` by now, the fastest at the gate.
     scene
@@ -80,6 +87,9 @@ async fn wake_late(meanwhile: bool) -> TestResult {
         let record = scene.until_completed(id).await;
         scene.check_the_line(&record);
         scene.check_the_events(&record).await?;
+    }
+    for (id, _) in &families {
+        family::check(&scene, id).await?;
     }
     scene.until_no_task_is_left().await;
     drop(other);
