@@ -25,11 +25,9 @@ pub(crate) struct Outgoing {
 }
 
 /// What the server answered to a publish that it stored.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Stored {
-    #[serde(rename = "seq")]
     pub(crate) sequence: u64,
-    #[serde(default)]
     pub(crate) duplicate: bool,
 }
 
@@ -78,8 +76,13 @@ impl StoreError {
     }
 }
 
+/// Either of the two answers; told apart in one pass, since every stored message waits for it.
 #[derive(Deserialize)]
 struct Acknowledgement {
+    #[serde(rename = "seq", default)]
+    sequence: u64,
+    #[serde(default)]
+    duplicate: bool,
     error: Option<Refusal>,
 }
 
@@ -178,16 +181,24 @@ async fn publish_once(nats: &async_nats::Client, message: &Outgoing) -> Result<S
 }
 
 fn read_acknowledgement(payload: &[u8]) -> Result<Stored, StoreError> {
-    let refusal = serde_json::from_slice::<Acknowledgement>(payload)
-        .ok()
-        .and_then(|ack| ack.error);
-    match refusal {
-        Some(refusal) => Err(StoreError::Refused {
+    match serde_json::from_slice(payload) {
+        Ok(Acknowledgement {
+            error: Some(refusal),
+            ..
+        }) => Err(StoreError::Refused {
             code: refusal.err_code,
             description: refusal.description,
         }),
-        None => serde_json::from_slice(payload)
-            .map_err(|_| unavailable("the answer is no publish acknowledgement")),
+        // No stream counts from 0.
+        Ok(Acknowledgement {
+            sequence: sequence @ 1..,
+            duplicate,
+            ..
+        }) => Ok(Stored {
+            sequence,
+            duplicate,
+        }),
+        _ => Err(unavailable("the answer is no publish acknowledgement")),
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod queued;
 
+use std::sync::Arc;
+
 use async_nats::jetstream::{ErrorCode, response::Response};
 use bytes::Bytes;
 use mcp_runtime::{
@@ -302,7 +304,7 @@ fn versioned(entry: &Entry) -> Result<Versioned, StoreError> {
         description: format!("the workflow record cannot be read: {error}"),
     })?;
     Ok(Versioned {
-        record,
+        record: Arc::new(record),
         revision: entry.revision,
     })
 }

@@ -117,13 +117,13 @@ impl Workflows {
         let id = token(id)?;
         let store = self.store().await?;
         if let Some(found) = store.read(id.as_str()).await? {
-            return Ok(Some(found.record));
+            return Ok(Some(Arc::unwrap_or_clone(found.record)));
         }
         // It exists as soon as its start is stored, and its record is written a little later.
         if let Some(start) = store.find_start(None, id.as_str()).await? {
             return Ok(Some(self.beginning(&start).await?));
         }
-        Ok(store.read(id.as_str()).await?.map(|found| found.record))
+        Ok((store.read(id.as_str()).await?).map(|found| Arc::unwrap_or_clone(found.record)))
     }
 
     /// Waits until a workflow has ended, and returns how; bound it with a time-out of your own. It looks at the record, at

@@ -42,7 +42,7 @@ const MAX_INBOX: usize = 256;
 /// A record as it was read or written.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Versioned {
-    pub(crate) record: WorkflowRecord,
+    pub(crate) record: Arc<WorkflowRecord>,
     pub(crate) revision: u64,
 }
 
@@ -62,7 +62,7 @@ pub(crate) enum Action {
     /// Is an engine alive that has this version? [`Input::Elsewhere`].
     AskForVersion(String),
     /// Write the record, if this is still its revision. [`Input::Written`] or [`Input::Conflict`].
-    Write(Box<WorkflowRecord>, u64),
+    Write(Arc<WorkflowRecord>, u64),
     /// Begin to confirm effects. With `wait`, [`Input::Confirmed`] comes when all begun so far are done; else at once.
     Confirm { effects: Vec<Effect>, wait: bool },
     /// Answer the task that is driven, with the record as it is. [`Input::Answered`].
@@ -83,7 +83,7 @@ pub(crate) enum Action {
 #[derive(Debug, PartialEq)]
 pub(crate) enum End {
     /// Done; the answer is sent where one is wanted.
-    Done(Option<Box<Result<WorkflowRecord, McpError>>>),
+    Done(Option<Result<Arc<WorkflowRecord>, Box<McpError>>>),
     /// To be delivered again later.
     Later(Duration),
     /// Somebody else has it.
@@ -212,7 +212,7 @@ pub(crate) struct Drive {
     begun: HashSet<String>,
     answered: bool,
     /// What is being written.
-    writing: Option<WorkflowRecord>,
+    writing: Option<Arc<WorkflowRecord>>,
     /// The last write was too large: how much the next one holds beside what it is for.
     room: Room,
     /// A version that a migration in the inbox leads to, and that no engine has.
@@ -263,6 +263,11 @@ impl Drive {
 
     /// The record as this delivery last read or wrote it.
     pub(crate) fn record(&self) -> Option<&WorkflowRecord> {
+        self.base.as_ref().map(|base| &*base.record)
+    }
+
+    /// The same, to be kept while the drive goes on.
+    pub(crate) fn shared_record(&self) -> Option<&Arc<WorkflowRecord>> {
         self.base.as_ref().map(|base| &base.record)
     }
 
@@ -447,7 +452,7 @@ impl Drive {
         record.driver = Some(self.author.driver.clone());
         let state = record.state.clone();
         self.base = Some(Versioned {
-            record,
+            record: Arc::new(record),
             revision: 0,
         });
         let Some(shape) = self.shape().cloned() else {
@@ -509,7 +514,7 @@ impl Drive {
         record.driver = Some(driver.clone());
         record.inbox.push(self.task.clone());
         self.base = Some(Versioned {
-            record,
+            record: Arc::new(record),
             revision: 0,
         });
         let Some(shape) = self.shape().cloned() else {
@@ -605,8 +610,9 @@ impl Drive {
     fn write(&mut self, record: WorkflowRecord, stage: Stage) -> Action {
         self.stage = stage;
         let revision = self.base.as_ref().map_or(0, |base| base.revision);
-        self.writing = Some(record.clone());
-        Action::Write(Box::new(record), revision)
+        let record = Arc::new(record);
+        self.writing = Some(Arc::clone(&record));
+        Action::Write(record, revision)
     }
 
     fn ask_for_version(&mut self) -> Action {
@@ -631,7 +637,7 @@ impl Drive {
     fn end(&mut self) -> Action {
         let answer = match self.answered {
             true => None,
-            false => self.record().cloned().map(|record| Box::new(Ok(record))),
+            false => self.shared_record().cloned().map(Ok),
         };
         Action::End(End::Done(answer))
     }

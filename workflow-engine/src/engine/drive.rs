@@ -123,7 +123,7 @@ impl Driving<'_> {
             Action::AskForVersion(version) => self.ask_for_version(&version).await?,
             Action::Write(record, revision) => self.write(&record, revision, lease).await?,
             Action::Confirm { effects, wait } => {
-                if let Some(record) = self.core.record() {
+                if let Some(record) = self.core.shared_record() {
                     let effects = || self.effects.begin(effects, record);
                     self.trace.task(record).in_scope(effects);
                 }
@@ -134,10 +134,8 @@ impl Driving<'_> {
                 Input::Confirmed
             }
             Action::Answer => {
-                let record = self.core.record().cloned();
-                let task = self.core.task().clone();
-                if let Some(record) = record {
-                    answer(self.home, &task, Ok(&record)).await;
+                if let Some(record) = self.core.record() {
+                    answer(self.home, self.core.task(), Ok(record)).await;
                 }
                 Input::Answered
             }
@@ -287,13 +285,13 @@ impl Driving<'_> {
     }
 
     fn scope(&self, lease: &Lease) -> Option<Scope> {
-        let record = self.core.record()?.clone();
+        let record = Arc::clone(self.core.shared_record()?);
         Some(Scope {
             client: self.home.client.clone(),
             instance: Arc::clone(&self.home.instance),
             cancelled: lease.lost().child_token(),
             trace: trace::given(&record),
-            record: Arc::new(record),
+            record,
             part: Part::State,
             started: Started::default(),
             news: News::default(),

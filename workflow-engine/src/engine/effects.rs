@@ -52,16 +52,15 @@ impl Effects {
     }
 
     /// Begins effects of a record as it is now.
-    pub(super) fn begin(&mut self, effects: Vec<Effect>, record: &WorkflowRecord) {
+    pub(super) fn begin(&mut self, effects: Vec<Effect>, record: &Arc<WorkflowRecord>) {
         if effects.is_empty() {
             return;
         }
-        let record = Arc::new(record.clone());
         for effect in effects {
             let doing = Doing {
                 home: Arc::clone(&self.home),
                 definition: self.definition.clone(),
-                record: Arc::clone(&record),
+                record: Arc::clone(record),
             };
             let span = tracing::Span::current();
             let done = async move {

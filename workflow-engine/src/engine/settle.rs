@@ -34,13 +34,14 @@ pub(super) async fn settle(home: &Home, delivered: Delivered, ended: Ended) {
             if !delivered.lease.is_held() {
                 return;
             }
-            match answered.map(|answer| *answer) {
+            match answered {
                 // Nobody waits to hear of it, so it is kept where somebody can find it.
                 Some(Err(error)) if task.reply_to.is_none() && task.task != Verb::Wake => {
                     relations::tell_refused(home, &task, &error).await;
-                    return bury(home, delivered, error).await;
+                    return bury(home, delivered, *error).await;
                 }
-                Some(outcome) => answer(home, &task, outcome.as_ref().map_err(Clone::clone)).await,
+                Some(Ok(record)) => answer(home, &task, Ok(&record)).await,
+                Some(Err(error)) => answer(home, &task, Err(*error)).await,
                 None => {}
             }
             failpoint("engine.before_ack");

@@ -98,7 +98,9 @@ impl Shell {
                 self.deliver(task, delivery).await?;
             } else if !self.bring()? {
                 return Ok(World {
-                    record: self.stored.map(|stored| stored.record),
+                    record: self
+                        .stored
+                        .map(|stored| Arc::unwrap_or_clone(stored.record)),
                     now_ms: self.now_ms,
                 });
             }
@@ -108,10 +110,10 @@ impl Shell {
 
     async fn deliver(&mut self, task: Task, delivery: u64) -> Result<(), WorkflowTestError> {
         match self.drive(&task, delivery).await? {
-            Delivery::Ended(End::Done(answer)) => match answer.map(|answer| *answer) {
+            Delivery::Ended(End::Done(answer)) => match answer {
                 Some(Err(error)) if task.task != Verb::Wake => Err(WorkflowTestError::Refused {
                     state: self.state(),
-                    error: Box::new(error),
+                    error,
                 }),
                 _ => Ok(()),
             },
@@ -251,7 +253,10 @@ impl Shell {
         let record =
             WorkflowRecord::decode(&body).map_err(|error| WorkflowTestError::invalid(&error))?;
         let revision = known + 1;
-        self.stored = Some(Versioned { record, revision });
+        self.stored = Some(Versioned {
+            record: Arc::new(record),
+            revision,
+        });
         Ok(Input::Written(revision))
     }
 
@@ -322,13 +327,13 @@ impl Shell {
     }
 
     fn scope(&self, core: &Drive) -> Option<Scope> {
-        let record = core.record()?.clone();
+        let record = Arc::clone(core.shared_record()?);
         Some(Scope {
             client: self.client.clone(),
             instance: "test".into(),
             cancelled: CancellationToken::new(),
             trace: TraceContext::default(),
-            record: Arc::new(record),
+            record,
             part: Part::State,
             started: Started::default(),
             news: News::default(),

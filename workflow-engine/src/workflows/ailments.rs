@@ -4,7 +4,7 @@
 //! purge of a stream or when only the buckets are restored. What is done here is safe beside running engines: a task more is
 //! recognised, and a record is never written.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_nats::HeaderMap;
 use mcp_runtime::{
@@ -164,7 +164,7 @@ impl Workflows {
         let Some(found) = store.read_fresh(id).await? else {
             return Ok(false);
         };
-        let record = found.record;
+        let record = Arc::unwrap_or_clone(found.record);
         let now_ms = server_now_ms(&self.client);
         let same = record.epoch == ailing.epoch;
         if !same

@@ -9,7 +9,7 @@ use mcp_runtime::McpError;
 use crate::{
     core::draft::effect_id,
     effect::{Effect, MAX_PENDING},
-    record::MAX_TAKEN,
+    record::{MAX_TAKEN, WorkflowRecord},
 };
 
 use super::{Action, Drive, End, Stage, Versioned, take::end_of};
@@ -27,7 +27,7 @@ impl Drive {
         let Some(base) = self.base.as_ref().filter(|base| !first && may_write(base)) else {
             return self.decline_unwritten(refused);
         };
-        let mut record = base.record.clone();
+        let mut record = WorkflowRecord::clone(&base.record);
         record.epoch += 1;
         record.updated_at = self.now_ms;
         record.taken.push(self.task.id.clone());
@@ -63,7 +63,7 @@ impl Drive {
 
     pub(super) fn decline_unwritten(&mut self, refused: Option<McpError>) -> Action {
         match refused {
-            Some(error) => Action::End(End::Done(Some(Box::new(Err(error))))),
+            Some(error) => Action::End(End::Done(Some(Err(Box::new(error))))),
             None => self.finish(),
         }
     }
@@ -112,7 +112,10 @@ mod tests {
         let mut record = started(&task(Verb::Start, "s"), &vec![shape("1")], None, 1).unwrap();
         (record.epoch, record.status) = (1, WorkflowStatus::Waiting);
         let revision = 7;
-        Some(Box::new(Versioned { record, revision }))
+        Some(Box::new(Versioned {
+            record: record.into(),
+            revision,
+        }))
     }
 
     /// A delivery of a restore that has no checkpoint, by an engine with this version; its first action after the reads.

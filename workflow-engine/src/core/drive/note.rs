@@ -1,5 +1,7 @@
 //! Noting how far a state has come while it runs: a write like any other, but what is lost of it is only news.
 
+use std::sync::Arc;
+
 use crate::record::LabelProgress;
 
 use super::{Action, Drive, End, Stage, Versioned, run::is_continued};
@@ -53,7 +55,9 @@ impl Drive {
         };
         if let Some(known) = self.record().filter(|_| delivery == 0) {
             // As for a result: a start that names no version gets that of the engine which runs it.
-            found.record.version.clone_from(&known.version);
+            Arc::make_mut(&mut found.record)
+                .version
+                .clone_from(&known.version);
         }
         let undisturbed = (self.record()).is_some_and(|known| is_continued(known, &found.record));
         if !undisturbed || (delivery != own.delivery && delivery != 0) {

@@ -1,6 +1,6 @@
 //! Driving: state after state on the spot, until the workflow waits or ends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     core::advance::{advance, advance_by_itself, fail},
@@ -219,7 +219,9 @@ impl Drive {
         let unclaimed = (found.record.driver.as_ref()).is_some_and(|driver| driver.delivery == 0);
         if let Some(known) = self.record().filter(|_| unclaimed && ran.is_some()) {
             // A start that names no version gets that of the engine which runs it, not of the one which wrote first.
-            found.record.version.clone_from(&known.version);
+            Arc::make_mut(&mut found.record)
+                .version
+                .clone_from(&known.version);
         }
         let undisturbed = (self.record()).is_some_and(|known| is_continued(known, &found.record));
         let own = &self.author.driver;

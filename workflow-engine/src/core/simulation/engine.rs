@@ -111,7 +111,9 @@ impl World {
                 };
                 Some(Input::Elsewhere(alive))
             }
-            Action::Write(record, revision) => Some(self.write(at, *record, revision)),
+            Action::Write(record, revision) => {
+                Some(self.write(at, WorkflowRecord::clone(&record), revision))
+            }
             Action::Confirm { effects, wait } => {
                 let record = self.deliveries[at].drive.record().cloned();
                 let record = record.expect("effects are of a record");
@@ -188,7 +190,7 @@ impl World {
         let delivery = self.deliveries.swap_remove(at);
         if let End::Done(Some(answer)) = end {
             self.ledger
-                .answer(&delivery.task, answer.as_ref().as_ref().err());
+                .answer(&delivery.task, answer.as_ref().err().map(|error| &**error));
         }
         let mut queued = self.queue.iter().enumerate();
         let own = queued.find(|(_, queued)| queued.task.id == delivery.task);

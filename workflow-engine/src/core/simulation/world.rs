@@ -33,7 +33,7 @@ impl Store {
     }
 
     pub(super) fn read(&self) -> Option<Box<Versioned>> {
-        let record = self.record()?.clone();
+        let record = Arc::new(self.record()?.clone());
         let revision = self.revision();
         Some(Box::new(Versioned { record, revision }))
     }
