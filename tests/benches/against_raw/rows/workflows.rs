@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::{
     Failed,
-    raw::Buckets,
+    raw::{Buckets, Chains},
     rounds::Rounds,
     server::{Server, Sync},
     settings::Scale,
@@ -42,7 +42,32 @@ async fn cached(rounds: &mut Rounds) -> Result<(), Failed> {
             transitions(rounds, &name, &engine, &raw, definition, parallel).await?;
         }
     }
-    Ok(())
+    by_hand(rounds, &engine, &Chains::create(server.raw().await?).await?).await
+}
+
+/// What of the distance to raw writes is the engine's, and what the protocol's: the other side sends the same messages.
+async fn by_hand(rounds: &mut Rounds, engine: &Engine, hand: &Chains) -> Result<(), Failed> {
+    const PARALLEL: usize = 256;
+    let definition = Definition::Lifecycle;
+    let name = format!(
+        "workflows, {PARALLEL} in parallel, {definition}, against the same messages by hand"
+    );
+    if !rounds.settings().wants(&name) {
+        return Ok(());
+    }
+    let least = stock::smallest(PARALLEL);
+    let first = engine.rate(definition, PARALLEL, least).await?;
+    let size = engine.record_size().await?;
+    let first_by_hand = hand.rate(PARALLEL, size, least).await?;
+    let ours = async |window: Duration| {
+        let workflows = stock::lasting(window, first, PARALLEL);
+        engine.rate(definition, PARALLEL, workflows).await
+    };
+    let hand = async |window: Duration| {
+        let workflows = stock::lasting(window, first_by_hand, PARALLEL);
+        hand.rate(PARALLEL, size, workflows).await
+    };
+    rounds.row(&name, Unit::PerSecond, ours, hand).await
 }
 
 async fn synced(rounds: &mut Rounds) -> Result<(), Failed> {
