@@ -91,6 +91,7 @@ async fn start_checked<S: Send + Sync + 'static>(
         http: _,
     } = agent;
     let state = Arc::clone(&actions.state);
+    definitions.publish(client).await?;
     let worker = Worker::start(client, worker, Arc::new(actions)).await?;
     let mut running = Vec::new();
     for (config, handler) in subscriptions {

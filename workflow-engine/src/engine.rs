@@ -109,6 +109,35 @@ impl Definitions {
         };
         self.families.iter().map(of).collect()
     }
+
+    /// Stores the definitions where tools and whoever starts workflows find them; engines have their own. To be done before
+    /// anybody hears that the agent is there: a command may start a workflow at once.
+    ///
+    /// # Errors
+    /// When they cannot be stored.
+    pub async fn publish(&self, client: &Client) -> Result<(), EngineError> {
+        let bucket =
+            mcp_runtime::transport::Bucket::new(client, &client.namespace().definitions_bucket());
+        for definition in self.families.values().flatten() {
+            let shape = &definition.shape;
+            let body = serde_json::to_vec(&**shape).unwrap_or_default();
+            let key = format!("{}.{}", shape.name, shape.version);
+            let known = bucket.read(&key).await?;
+            if let Some(known) = known.filter(|known| !known.value.is_empty()) {
+                if known.value == body {
+                    continue;
+                }
+                tracing::warn!(
+                    definition = %shape.name,
+                    version = shape.version,
+                    "the definition has changed without a new version; running workflows may notice"
+                );
+            }
+            let message_id = format!("{key}.{:08x}", crc32fast::hash(&body));
+            bucket.put(&key, &message_id, body.into()).await?;
+        }
+        Ok(())
+    }
 }
 
 /// Tasks other than starts that are held at once for each definition and shard. Far more than states run: most of them are
@@ -140,7 +169,7 @@ impl Engine {
     /// Begins to run workflows on behalf of a worker.
     ///
     /// # Errors
-    /// When the consumers cannot be created or differ, or a definition cannot be stored.
+    /// When the consumers cannot be created or differ.
     pub async fn start(
         worker: &Worker,
         definitions: Definitions,
@@ -158,7 +187,6 @@ impl Engine {
                 }
             }
         }
-        publish_definitions(client, &definitions).await?;
         let abandon = CancellationToken::new();
         let places = config.concurrency.max(1) as usize;
         let families = definitions.families;
@@ -201,32 +229,4 @@ impl Engine {
         }
         done
     }
-}
-
-/// Tools read the definitions from the bucket; engines have their own.
-async fn publish_definitions(
-    client: &Client,
-    definitions: &Definitions,
-) -> Result<(), EngineError> {
-    let bucket =
-        mcp_runtime::transport::Bucket::new(client, &client.namespace().definitions_bucket());
-    for definition in definitions.families.values().flatten() {
-        let shape = &definition.shape;
-        let body = serde_json::to_vec(&**shape).unwrap_or_default();
-        let key = format!("{}.{}", shape.name, shape.version);
-        let known = bucket.read(&key).await?;
-        if let Some(known) = known.filter(|known| !known.value.is_empty()) {
-            if known.value == body {
-                continue;
-            }
-            tracing::warn!(
-                definition = %shape.name,
-                version = shape.version,
-                "the definition has changed without a new version; running workflows may notice"
-            );
-        }
-        let message_id = format!("{key}.{:08x}", crc32fast::hash(&body));
-        bucket.put(&key, &message_id, body.into()).await?;
-    }
-    Ok(())
 }
