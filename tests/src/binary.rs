@@ -39,9 +39,11 @@ pub fn video_studio() -> &'static Path {
 }
 
 /// Builds a program and returns where it lies, which cargo itself says.
-fn build(package: &str) -> PathBuf {
+fn build(program: &str) -> PathBuf {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--quiet", "--message-format=json", "-p", package]);
+    // With the features that the whole workspace is built with: else half of it would be built a second time.
+    command.args(["build", "--quiet", "--message-format=json"]);
+    command.args(["--workspace", "--bin", program]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
@@ -63,7 +65,7 @@ fn build(package: &str) -> PathBuf {
         artifacts.filter_map(|artifact| Some(PathBuf::from(artifact["executable"].as_str()?)));
     programs.next().unwrap_or_else(|| {
         panic!(
-            "`{package}` does not build: {stdout}{}",
+            "`{program}` does not build: {stdout}{}",
             String::from_utf8_lossy(&built.stderr)
         );
     })
