@@ -4,6 +4,7 @@
 CARGO ?= cargo
 LOCKED ?=
 BIN = $(or $(CARGO_TARGET_DIR),target)/debug
+RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 export THEME QUICK FULL ROWS
 
 .DEFAULT_GOAL := help
@@ -31,9 +32,9 @@ cluster: nats-server ## three servers with TLS and rights: replicas 1 to 8 and b
 	$(CARGO) test $(LOCKED) -p mcp-tests --features cluster --test cluster -- --test-threads 1 --nocapture
 
 bench: nats-server ## ours against raw async-nats (QUICK=1 a first look, FULL=1 every row, ROWS="workflows" some)
-	$(CARGO) build $(LOCKED) --release -p mcpctl
+	$(CARGO) build $(LOCKED) --release --workspace --bin mcpctl --bin against_raw
 	$(CARGO) bench $(LOCKED) -p mcp-runtime --bench policies
-	$(CARGO) bench $(LOCKED) -p mcp-tests --bench against_raw -- $${ROWS:+"$$ROWS"}
+	@$(RELEASE)/against_raw $${ROWS:+"$$ROWS"}
 
 faults: nats-server ## the matrix of faults (QUICK=1 the short cells, SEED=7 CELLS="F3 F5" replays some)
 	$(CARGO) build $(LOCKED) -p mcpctl

@@ -20,6 +20,7 @@ use crate::{
     denials::{Denials, Denied},
     error::{ConnectError, PublishError, SendError},
     events,
+    history::{self, History, InstanceHistory, Note, PastMessage},
     message::{Event, Name, Namespace, Raw, Token},
     outcome::OutcomeRecord,
     payload::PayloadLimits,
@@ -94,6 +95,7 @@ struct Connection {
     targets: Targets,
     payloads: PayloadLimits,
     packs: bool,
+    history: History,
     durability: DurabilityTable,
     connected: watch::Receiver<u64>,
     denials: Denials,
@@ -175,6 +177,7 @@ impl Client {
             targets,
             payloads: PayloadLimits::of(&config),
             packs: config.packs,
+            history: History::new(config.history),
             durability: config.durability.clone(),
             connected,
             denials,
@@ -226,6 +229,7 @@ impl Client {
             targets,
             payloads: PayloadLimits::of(&config),
             packs: config.packs,
+            history: History::new(config.history),
             durability: config.durability.clone(),
             connected: watch::channel(0).1,
             denials: Denials::default(),
@@ -357,6 +361,31 @@ impl Client {
         let targets = &self.inner.targets;
         targets.reset_breaker(&self.name, &target, action.as_ref());
         Ok(())
+    }
+
+    /// The last messages that this client, its clones and its agent have sent and received, oldest first, at most so many.
+    ///
+    /// How many are kept says [`Config::history`].
+    #[must_use]
+    pub fn history(&self, most: usize) -> Vec<PastMessage> {
+        self.inner.history.last(most)
+    }
+
+    /// Asks the instances of an agent for their last messages, `limit` of each at most, and waits until `expected` instances
+    /// have answered or 2 s have passed.
+    ///
+    /// # Errors
+    /// When the name is not valid or the question cannot be sent.
+    pub async fn history_of(
+        &self,
+        agent: &str,
+        limit: usize,
+        expected: usize,
+    ) -> Result<Vec<InstanceHistory>, SendError> {
+        let agent = Name::new(agent).map_err(|error| SendError::Invalid {
+            reason: error.to_string(),
+        })?;
+        history::ask(self, &agent, limit, expected).await
     }
 
     /// Publishes an event under this client's name; done when the server has stored it.
@@ -517,6 +546,10 @@ impl Client {
     /// Whether commands may be packed.
     pub(crate) fn packs(&self) -> bool {
         self.inner.packs
+    }
+
+    pub(crate) fn note(&self, note: Note<'_>) {
+        self.inner.history.note(note);
     }
 
     pub(crate) fn targets(&self) -> &Targets {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use crate::history::DEFAULT_HISTORY;
 use crate::identity::Identity;
 use crate::message::{InvalidName, Name, Namespace};
 use crate::nearest::nearest;
@@ -82,6 +83,7 @@ pub struct Config {
     pub(crate) max_inline_body: usize,
     pub(crate) max_body: usize,
     pub(crate) packs: bool,
+    pub(crate) history: usize,
 }
 
 /// Whether a client creates the streams and buckets that it needs.
@@ -95,7 +97,7 @@ pub enum Setup {
 }
 
 /// Every variable that [`Config::from_env`] or an agent reads.
-const VARIABLES: [&str; 30] = [
+const VARIABLES: [&str; 31] = [
     "MCP_NATS_URL",
     "MCP_NATS_SERVER",
     "MCP_NATS_CREDS",
@@ -118,6 +120,7 @@ const VARIABLES: [&str; 30] = [
     "MCP_OUTBOX",
     "MCP_BREAKER_SCOPE",
     "MCP_PACKS",
+    "MCP_HISTORY",
     "MCP_AGENT_CAPACITY",
     "MCP_AGENT_CAPACITY_BYTES",
     "MCP_AGENT_VERSION",
@@ -159,6 +162,7 @@ impl Config {
             max_inline_body: DEFAULT_MAX_INLINE_BODY,
             max_body: DEFAULT_MAX_BODY,
             packs: true,
+            history: DEFAULT_HISTORY,
         }
     }
 
@@ -203,6 +207,9 @@ impl Config {
             Ok("off") => false,
             Ok(other) => return Err(invalid("MCP_PACKS", other, "`on` or `off`")),
         };
+        if let Some(most) = env_parsed("MCP_HISTORY", "a number of messages, such as 256")? {
+            config.history = most;
+        }
         config.setup = match env::var("MCP_SETUP").as_deref() {
             // Identities that `mcpctl auth` has made may create nothing.
             Err(_) if env::var_os("MCP_AUTH").is_some() => Setup::Assume,
@@ -320,6 +327,14 @@ impl Config {
     #[must_use]
     pub fn packs(mut self, packs: bool) -> Self {
         self.packs = packs;
+        self
+    }
+
+    /// How many of the last messages are kept in memory for [`Client::history`](crate::Client::history) and `mcpctl history`
+    /// (default 256, at most [`MOST_HISTORY`](crate::MOST_HISTORY); 0 keeps none).
+    #[must_use]
+    pub fn history(mut self, messages: usize) -> Self {
+        self.history = messages;
         self
     }
 

@@ -304,6 +304,19 @@ pub enum PublishError {
     },
 }
 
+impl PublishError {
+    /// The code under which the protocol knows the failure.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PermissionDenied { .. } => code::PERMISSION_DENIED,
+            Self::Transport { .. } => code::TRANSPORT_UNAVAILABLE,
+            Self::TooLarge { .. } => code::PAYLOAD_TOO_LARGE,
+            Self::Invalid { .. } => code::INVALID_MESSAGE,
+        }
+    }
+}
+
 /// Why a subscription or a worker could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -12,6 +12,7 @@ use crate::{
     client::Client,
     dead_letter::{Autopsy, DeadLetter},
     error::{PublishError, ReceiveError},
+    history::{Direction, Note, PastKind},
     message::{Event, Format, McpError, Name, Namespace, code},
     payload::{self, PayloadError},
     provenance,
@@ -85,15 +86,27 @@ async fn publish_in(
         body,
     };
     publishing.sends(&outgoing);
+    let began = Instant::now();
     let stored = store::store(client, &outgoing, deadline).await;
     publishing.stored(&stored);
-    stored.map(drop).map_err(|error| match error {
+    let stored = stored.map(drop).map_err(|error| match error {
         StoreError::TooLarge { size, limit } => PublishError::TooLarge { size, limit },
         StoreError::Denied { subject } => PublishError::PermissionDenied { subject },
         other => PublishError::Transport {
             reason: other.to_string(),
         },
-    })
+    });
+    client.note(Note {
+        direction: Direction::Sent,
+        kind: PastKind::Event,
+        peer: &event.source,
+        name: &event.name,
+        id: &event.id,
+        attempt: 1,
+        error: (stored.as_ref().err()).map(|error| error.code().to_owned()),
+        took: began.elapsed(),
+    });
+    stored
 }
 
 /// An event as a subscriber gets it.
@@ -245,7 +258,14 @@ impl Receiving {
             lease,
         } = delivered;
         let outcome = match self.read(&message).await {
-            Ok(event) => self.handle(&processing, event, &info, &lease).await,
+            Ok(event) => {
+                let (event, began) = (Arc::new(event), Instant::now());
+                let outcome = self.handle(&processing, &event, &info, &lease).await;
+                if let Some(outcome) = &outcome {
+                    self.note(&event, &info, outcome, began.elapsed());
+                }
+                outcome
+            }
             Err(error) => Some(Err(error)),
         };
         match outcome {
@@ -282,14 +302,14 @@ impl Receiving {
     async fn handle(
         &self,
         processing: &Processing,
-        event: Event,
+        event: &Arc<Event>,
         info: &DeliveryInfo,
         lease: &Lease,
     ) -> Option<Result<(), McpError>> {
-        processing.reads_event(&event);
+        processing.reads_event(event);
         let cancelled = CancellationToken::new();
         let delivery = EventDelivery {
-            event: Arc::new(event),
+            event: Arc::clone(event),
             delivery: info.deliveries,
             cancelled: cancelled.clone(),
             trace: processing.trace().clone(),
@@ -302,6 +322,25 @@ impl Receiving {
             () = lease.lost().cancelled() => { cancelled.cancel(); None }
             () = self.abandon.cancelled() => { cancelled.cancel(); None }
         }
+    }
+
+    fn note(
+        &self,
+        event: &Event,
+        info: &DeliveryInfo,
+        outcome: &Result<(), McpError>,
+        took: Duration,
+    ) {
+        self.client.note(Note {
+            direction: Direction::Received,
+            kind: PastKind::Event,
+            peer: &event.source,
+            name: &event.name,
+            id: &event.id,
+            attempt: u32::try_from(info.deliveries).unwrap_or(u32::MAX),
+            error: outcome.as_ref().err().map(|error| error.code.clone()),
+            took,
+        });
     }
 
     async fn fail(&self, message: &Message, info: &DeliveryInfo, lease: Lease, error: McpError) {

@@ -30,6 +30,7 @@ mod events;
 mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod history;
 mod identity;
 mod message;
 mod nearest;
@@ -60,6 +61,7 @@ pub use dead_letters::{
 };
 pub use error::{ConnectError, PublishError, ReceiveError, SendError};
 pub use events::{EventDelivery, EventHandler, EventSubscription, EventSubscriptionConfig};
+pub use history::{Direction, InstanceHistory, MOST_HISTORY, PastKind, PastMessage};
 pub use message::{
     CODES, CarriedError, Category, CodeInfo, Command, DecodeError, EncodeError, Event, Format,
     InvalidName, InvalidPriority, Kind, Load, McpError, Name, Namespace, PROTOCOL_VERSION,

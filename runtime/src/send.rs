@@ -16,6 +16,7 @@ use crate::{
     cancel::CancelOnDrop,
     client::Client,
     error::SendError,
+    history::{Direction, Note, PastKind},
     message::{Command, DecodeError, McpError, Name, Priority, Progress, Raw, Recovery, Reply},
     persistence::{Durability, MessageKind},
     resilience::{Advice, Checked, Decision, RetryConfig, RetryState},
@@ -245,7 +246,8 @@ impl<R> SendCommand<R> {
                 );
             }
         };
-        let deadline = Instant::now() + self.timeout;
+        let asked = Instant::now();
+        let deadline = asked + self.timeout;
         let mut retry = RetryState::new(retry, Some(deadline.into_std()));
         let target = self.client.target(&command.target);
         let cancel = self
@@ -340,7 +342,24 @@ impl<R> SendCommand<R> {
             cancel.disarm();
         }
         let attempts = retry.attempts();
+        self.client.note(Note {
+            direction: Direction::Sent,
+            kind: PastKind::Command,
+            peer: &command.target,
+            name: &command.action,
+            id: &command.id,
+            attempt: attempts,
+            error: code_of(&outcome),
+            took: asked.elapsed(),
+        });
         (outcome.map_err(|error| error.after(attempts)), attempts)
+    }
+}
+
+fn code_of(outcome: &Result<Reply, SendError>) -> Option<String> {
+    match outcome {
+        Ok(reply) => reply.error.as_ref().map(|error| error.code.clone()),
+        Err(error) => Some(error.code()),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     batch,
     client::Client,
     error::SendError,
+    history::{Direction, Note, PastKind},
     message::{Command, McpError, Name, Priority, Raw, RetryPolicy},
     outcome::{Found, OutcomeRecord, OutcomeState, Outcomes, record_key},
     persistence::{Envelope, MessageKind, Outbox},
@@ -187,7 +188,19 @@ impl SubmitCommand {
                 }
             }
         };
-        storing.await?;
+        let began = Instant::now();
+        let stored = storing.await;
+        client.note(Note {
+            direction: Direction::Sent,
+            kind: PastKind::Submit,
+            peer: &command.target,
+            name: &command.action,
+            id: &command.id,
+            attempt: 1,
+            error: stored.as_ref().err().map(SendError::code),
+            took: began.elapsed(),
+        });
+        stored?;
         Ok(Submitted::of(*command, client, None))
     }
 }

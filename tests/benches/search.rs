@@ -1,4 +1,4 @@
-//! How long a search over many workflows takes: `cargo bench -p mcp-tests --bench search`; `WORKFLOWS=100000` is how many.
+//! How long a search over many workflows takes: `cargo run --release -p mcp-benches --bin search`; `WORKFLOWS=100000` is how many.
 //!
 //! Three workflows are run, one that completes, one that fails and one that waits, and their records copied, each with an id and
 //! a customer of its own: what is searched is what engines have written.

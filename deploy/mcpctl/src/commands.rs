@@ -11,6 +11,7 @@ pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod history;
 pub(crate) mod messages;
 pub(crate) mod new;
 pub(crate) mod outcome;

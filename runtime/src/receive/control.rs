@@ -15,6 +15,24 @@ pub(super) enum Control {
     Cancel { command_id: String },
     Drain { instance: Option<String> },
     Breaker(Breaker),
+    History(Wanted),
+}
+
+/// Which part of the history is asked for.
+#[derive(Default, Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    pub(super) instance: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+impl Wanted {
+    /// The answer of an instance: its id and its last messages.
+    pub(super) fn answer(&self, client: &Client, instance: &str) -> serde_json::Value {
+        let messages = client.history(self.limit.unwrap_or(usize::MAX));
+        serde_json::json!({ "instance": instance, "messages": messages })
+    }
 }
 
 /// What is to be done with a breaker of the instance that is told so.
@@ -98,6 +116,7 @@ pub(super) fn read(message: &Message) -> Option<Control> {
             }
         }
         "breaker" => Control::Breaker(decode(message)?),
+        "history" => Control::History(decode(message)?),
         _ => return None,
     })
 }

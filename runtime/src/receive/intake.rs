@@ -14,14 +14,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     error::ReceiveError,
-    message::{Command, McpError, Namespace, Priority, code},
+    message::{Command, Format, McpError, Namespace, Priority, code},
     resilience::LaneScheduler,
     telemetry::{self, Ending},
 };
 
 use super::{
     Shared,
-    control::{self, Control},
+    control::{self, Control, Wanted},
     delivery::DeliveryInfo,
     inbound::Inbound,
     lease::{Lease, Leases},
@@ -356,11 +356,30 @@ impl Intake {
                     tracing::warn!(%error, "the control verb for a breaker cannot be obeyed");
                 }
             }
-            Some(Control::Breaker(_)) => {}
+            Some(Control::History(wanted)) if is_meant(&wanted.instance) => {
+                self.tell_history(&wanted, message);
+            }
+            Some(Control::Breaker(_) | Control::History(_)) => {}
             None => {
                 tracing::warn!(subject = %message.subject, "a control message cannot be read, ignoring it")
             }
         }
+    }
+
+    /// Nobody waits for it: an answer that cannot be sent is missed by who has asked, and by nobody else.
+    fn tell_history(&self, wanted: &Wanted, message: &Message) {
+        let client = self.shared.client.clone();
+        let replies = format!("{}.reply.", client.namespace());
+        // Nowhere else: by its reply subject a question could have this agent publish what only it may.
+        let Some(reply_to) = message.reply.clone().filter(|to| to.starts_with(&replies)) else {
+            return;
+        };
+        let answer = wanted.answer(&client, self.shared.instance.as_str());
+        tokio::spawn(async move {
+            if let Ok(body) = Format::Json.encode(&answer) {
+                let _ = client.nats().publish(reply_to, body).await;
+            }
+        });
     }
 
     fn something_waits(&self) -> bool {

@@ -1,11 +1,14 @@
 //! What becomes of a command after its handler: the answer first, the acknowledgement last.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use bytes::Bytes;
 
 use crate::{
     dead_letter::{Autopsy, DeadLetter},
     failpoint::failpoint,
+    history::{Direction, Note, PastKind},
     message::{Answerer, Command, Format, McpError, Reply, Status, code},
     payload,
     telemetry::Ending,
@@ -63,6 +66,7 @@ impl Shared {
     }
 
     async fn finish(&self, inbound: Inbound, command: &Command, end: Final) {
+        self.note(&inbound, command, &end.frame);
         match &end.frame.error {
             None => inbound.processing.ends(Ending::Ok),
             Some(error) => inbound.processing.fails(Ending::Error, &error.code),
@@ -91,6 +95,24 @@ impl Shared {
             lease.acknowledge().await;
             failpoint("receive.acknowledged");
         }
+    }
+
+    fn note(&self, inbound: &Inbound, command: &Command, frame: &Reply) {
+        self.client.note(Note {
+            direction: Direction::Received,
+            kind: match command.retry {
+                Some(_) => PastKind::Submit,
+                None => PastKind::Command,
+            },
+            peer: &command.source,
+            name: &command.action,
+            id: &command.id,
+            attempt: u32::try_from(inbound.info.deliveries).unwrap_or(u32::MAX),
+            error: frame.error.as_ref().map(|error| error.code.clone()),
+            took: Duration::from_secs_f64(
+                frame.processing_ms.unwrap_or_default().max(0.0) / 1000.0,
+            ),
+        });
     }
 
     /// A message that is no command: stored byte for byte, answered if it still says whom, and ended.

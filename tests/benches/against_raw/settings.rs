@@ -39,7 +39,6 @@ impl Settings {
             Scale::Main => (5, 1_500),
             Scale::Full => (7, 3_000),
         };
-        // Cargo adds `--bench`.
         let wanted = env::args().skip(1).filter(|word| !word.starts_with("--"));
         Self {
             scale,

@@ -7,6 +7,7 @@ mod dead;
 mod dev;
 mod events;
 mod explain;
+mod history;
 mod messages;
 mod new;
 mod operate;

@@ -47,7 +47,8 @@ impl Chains {
             retention: stream::RetentionPolicy::WorkQueue,
             ..stream::Config::default()
         });
-        let starts = tasks.await?.create_consumer(pull::Config {
+        let tasks = tasks.await?;
+        let starts = tasks.create_consumer(pull::Config {
             durable_name: Some("hand".to_owned()),
             ack_policy: AckPolicy::Explicit,
             max_ack_pending: 10_000,
