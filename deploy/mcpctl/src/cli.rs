@@ -94,6 +94,8 @@ pub(crate) enum Command {
     Agents(commands::agents::AgentsArgs),
     /// Tells who handled a command or a workflow, when, and for how long
     Trace(commands::trace::TraceArgs),
+    /// Measures this deployment with the test agent: rates, percentiles, and what limits them
+    Bench(commands::bench::BenchArgs),
     /// Shows what the instances of an agent have sent and received of late
     History(commands::history::HistoryArgs),
     /// Shows the whole system on one screen, live

@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod auth;
 pub(crate) mod backup;
+pub(crate) mod bench;
 pub(crate) mod breakers;
 pub(crate) mod cancel;
 pub(crate) mod dead;

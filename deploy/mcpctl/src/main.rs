@@ -81,6 +81,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Agents(args) => Box::pin(commands::agents::run(args, global)).await,
         Command::Trace(args) => Box::pin(commands::trace::run(args, global)).await,
         Command::History(args) => Box::pin(commands::history::run(args, global)).await,
+        Command::Bench(args) => Box::pin(commands::bench::run(args, global)).await,
         Command::Top(args) => Box::pin(commands::top::run(args, global)).await,
         Command::Breakers(args) => Box::pin(commands::breakers::run(args, global)).await,
         Command::Backup(args) => Box::pin(commands::backup::run(args, global)).await,

@@ -1,6 +1,7 @@
 //! The operator's binary as a script meets it: exit codes, what is on stdout, and processes that start and stop.
 
 mod backup;
+mod bench;
 mod cancel;
 mod connect;
 mod dead;
