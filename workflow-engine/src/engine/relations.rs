@@ -92,7 +92,7 @@ async fn is_taken(home: &Home, child: &ChildStart) -> Result<bool, StoreError> {
     let id = child.id.as_str();
     let start = home.store.find_start(None, id).await?;
     let found = home.store.read_fresh(id).await?;
-    let definition = found.map(|found| found.record.definition);
+    let definition = found.map(|found| found.record.definition.clone());
     let definition = definition.or(start.map(|start| start.definition));
     Ok(definition.is_some_and(|definition| definition != child.definition))
 }
