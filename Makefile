@@ -8,7 +8,7 @@ RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 export THEME QUICK FULL ROWS
 
 .DEFAULT_GOAL := help
-.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test cluster faults fuzz bench deploy-check render helm lint fmt deny doc clean
+.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test cluster faults soak fuzz bench deploy-check render helm lint fmt deny doc clean
 
 help: ## this table
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -40,10 +40,16 @@ faults: nats-server ## the matrix of faults (QUICK=1 the short cells, SEED=7 CEL
 	$(CARGO) build $(LOCKED) -p mcpctl
 	$(CARGO) run $(LOCKED) -p mcp-tests --bin faults -- $(SEED) $(CELLS)
 
+soak: nats-server ## mixed load and random faults for 10 minutes, and what grew (SOAK_SECONDS=3600 SEED=7)
+	$(CARGO) build $(LOCKED) -p mcpctl
+	$(CARGO) run $(LOCKED) -p mcp-tests --bin soak -- $(SOAK_SECONDS) $(SEED)
+
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 600
 fuzz: ## every reader of messages against the fuzzer, a minute each (FUZZ_SECONDS=600; needs cargo install cargo-fuzz)
 	@for target in $$(cd fuzz/fuzz_targets && ls | sed 's/\.rs$$//'); do \
-		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -max_len=4096 || exit 1; \
+		mkdir -p fuzz/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -max_len=4096 || exit 1; \
 	done
 
 build: ## everything, in the dev profile

@@ -16,6 +16,8 @@ use crate::{
 };
 
 pub use filter::DeadLetterFilter;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use letter::read_letter;
 pub use letter::{DeadLetter, OpenedLetter};
 pub use redrive::{Edits, RedriveReport, Redriven};
 

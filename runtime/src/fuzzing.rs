@@ -6,11 +6,13 @@
 #[cfg(test)]
 mod tests;
 
-use async_nats::{HeaderMap, HeaderValue, Message};
+use async_nats::{HeaderMap, HeaderValue, Message, jetstream::message::StreamMessage};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use time::OffsetDateTime;
 
 use crate::{
+    dead_letters,
     message::{
         Command, CommandSubject, Event, Format, Name, Namespace, Priority, Raw, Reply, Token, pack,
     },
@@ -26,7 +28,7 @@ use crate::{
 pub type Target = fn(&[u8]);
 
 /// All of them, by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("commands", commands),
     ("replies", replies),
     ("events", events),
@@ -35,10 +37,12 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("subjects", subjects),
     ("headers", headers),
     ("messages", messages),
+    ("letters", letters),
+    ("outbox", outbox),
 ];
 
 /// The headers that somebody reads.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 22] = [
     "Content-Type",
     "traceparent",
     "tracestate",
@@ -55,6 +59,12 @@ const NAMES: [&str; 16] = [
     "Nats-TTL",
     "Nats-Marker-Reason",
     "KV-Operation",
+    "Mcp-Dead-Reason",
+    "Mcp-Attempts",
+    "Mcp-Errors",
+    "Mcp-Original-Subject",
+    "Mcp-Redriven-From",
+    "Mcp-Stored-At",
 ];
 
 /// The first byte chooses the format.
@@ -186,6 +196,30 @@ pub fn messages(data: &[u8]) {
     };
     let _ = PresenceChange::read(&message);
     receive::read_control(&message);
+}
+
+/// Dead letters: subject, headers and body, each ended by a zero byte.
+pub fn letters(data: &[u8]) {
+    let mut parts = data.splitn(3, |byte| *byte == 0);
+    let (Some(subject), Some(headers), Some(body)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return;
+    };
+    let Ok(subject) = std::str::from_utf8(subject) else {
+        return;
+    };
+    dead_letters::read_letter(StreamMessage {
+        subject: subject.into(),
+        sequence: 1,
+        headers: headers_of(headers),
+        payload: Bytes::copy_from_slice(body),
+        time: OffsetDateTime::UNIX_EPOCH,
+    });
+}
+
+/// Entries of an outbox file.
+pub fn outbox(data: &[u8]) {
+    persistence::read_entry(data);
 }
 
 fn headers_of(data: &[u8]) -> HeaderMap {

@@ -30,6 +30,8 @@ pub use stats::{Count, PersistenceStats};
 
 pub(crate) use identity::{header, identify};
 pub(crate) use jetstream::delete_message;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use outbox::read_entry;
 pub(crate) use reader::{ReadError, StreamReader, StreamState, unix_ms};
 
 /// The answer of a persistence, boxed so that [`MessagePersistence`] can stand behind a pointer.

@@ -1,9 +1,11 @@
 //! Real nats-servers as real processes: one, or a cluster of three on loopback, with or without the rights that `mcpctl auth`
 //! has written. Each can be stopped, killed, paused and started again; dropping them kills them.
 
+mod layout;
+mod links;
+
 use std::{
     fs::{self, File},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -18,7 +20,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{PATIENCE, eventually, nats_server};
+use crate::{PATIENCE, eventually, nats_server, proxy::Weather};
+
+use layout::{Ports, Wanted};
+use links::Links;
 
 /// How long one look at a server's health may take.
 const LOOK: Duration = Duration::from_secs(1);
@@ -27,6 +32,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Cluster {
     servers: Vec<Server>,
+    links: Option<Links>,
     /// Whether clients need TLS.
     tls: bool,
     // After the servers: their files must not vanish below them.
@@ -45,64 +51,54 @@ struct Server {
 impl Cluster {
     /// Starts so many servers without any rights.
     pub async fn start(servers: usize) -> Self {
-        Self::launch(servers, None).await
+        Self::launch(servers, &Wanted::default()).await
     }
 
     /// Starts so many servers with the accounts and certificates in the folder `server` that `mcpctl auth` has made.
     pub async fn start_secured(servers: usize, folder: &Path) -> Self {
-        Self::launch(servers, Some(folder)).await
+        let wanted = Wanted {
+            rights: Some(folder),
+            ..Wanted::default()
+        };
+        Self::launch(servers, &wanted).await
     }
 
-    async fn launch(count: usize, rights: Option<&Path>) -> Self {
+    /// Starts so many servers whose links can be made slow, silent or cut, and that store their streams in `store`.
+    pub async fn start_linked(servers: usize, store: Option<&Path>) -> Self {
+        let wanted = Wanted {
+            linked: true,
+            store,
+            ..Wanted::default()
+        };
+        Self::launch(servers, &wanted).await
+    }
+
+    async fn launch(count: usize, wanted: &Wanted<'_>) -> Self {
         let data = tempfile::Builder::new().prefix("mcp-cluster-").tempdir();
         let data = data.expect("a temporary folder can be made");
-        // Held together until all are known, so that none is given out twice.
-        let ports: Vec<TcpListener> = (0..3 * count).map(|_| free_port()).collect();
-        let port = |at: usize| ports[at].local_addr().expect("it is bound").port();
-        let routes: Vec<String> = (0..count)
-            .map(|at| format!("\"nats://127.0.0.1:{}\"", port(3 * at + 2)))
-            .collect();
-        let mut servers = Vec::new();
-        for at in 0..count {
-            let (client, http, route) = (port(3 * at), port(3 * at + 1), port(3 * at + 2));
-            let store = data.path().join(format!("n{at}"));
-            let mut text = format!(
-                "server_name: \"n{at}\"\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{http}\"\n\
-                 jetstream {{ store_dir: \"{}\", max_file_store: 4GB, max_memory_store: 256MB }}\n",
-                store.display()
-            );
-            let tls = match rights {
-                Some(_) => {
-                    text += "include \"accounts.conf\"\ninclude \"tls.conf\"\n";
-                    "include \"cluster-tls.conf\""
-                }
-                None => "",
-            };
-            if count > 1 {
-                text += &format!(
-                    "cluster {{\n  name: \"tests\"\n  listen: \"127.0.0.1:{route}\"\n  routes: [{}]\n  {tls}\n}}\n",
-                    routes.join(", ")
-                );
+        let ports = Ports::free(count);
+        let links = match wanted.linked {
+            true => {
+                let clients: Vec<u16> = ports.iter().map(|ports| ports.client).collect();
+                let routes: Vec<u16> = ports.iter().map(|ports| ports.route).collect();
+                Some(Links::to(&clients, &routes).await)
             }
-            // The server looks for what is included beside its configuration.
-            let config = rights
-                .unwrap_or(data.path())
-                .join(format!("test-n{at}.conf"));
-            fs::write(&config, text).expect("a configuration can be written");
-            servers.push(Server {
-                config,
-                log: data.path().join(format!("n{at}.log")),
-                port: client,
-                http,
-                child: None,
-            });
-        }
-        drop(ports);
-        let tls = rights.is_some_and(|folder| {
+            false => None,
+        };
+        let server = |at: usize| Server {
+            config: layout::write(at, &ports, data.path(), links.as_ref(), wanted),
+            log: data.path().join(format!("n{at}.log")),
+            port: (links.as_ref()).map_or(ports[at].client, |links| links.client_port(at)),
+            http: ports[at].http,
+            child: None,
+        };
+        let servers = (0..count).map(server).collect();
+        let tls = wanted.rights.is_some_and(|folder| {
             fs::read_to_string(folder.join("tls.conf")).is_ok_and(|text| text.contains("cert_file"))
         });
         let mut cluster = Self {
             servers,
+            links,
             tls,
             _data: data,
         };
@@ -113,6 +109,26 @@ impl Cluster {
             cluster.healthy(at).await;
         }
         cluster
+    }
+
+    /// Changes the links between a server and the others.
+    ///
+    /// # Panics
+    /// When the servers were started without links.
+    pub fn around(&self, at: usize, weather: Weather) {
+        self.links().around(at, weather);
+    }
+
+    /// Changes the links between clients and a server.
+    ///
+    /// # Panics
+    /// When the servers were started without links.
+    pub fn before(&self, at: usize, weather: Weather) {
+        self.links().clients(at, weather);
+    }
+
+    fn links(&self) -> &Links {
+        self.links.as_ref().expect("started with links")
     }
 
     /// The servers' addresses for clients, separated by commas.
@@ -149,6 +165,16 @@ impl Cluster {
         fs::read_to_string(&self.servers[at].log).unwrap_or_default()
     }
 
+    /// What a server says at a path of its monitoring, such as `varz`.
+    ///
+    /// # Errors
+    /// When it does not answer with JSON.
+    pub async fn monitoring(&self, at: usize, path: &str) -> std::io::Result<serde_json::Value> {
+        let answer = monitoring(self.servers[at].http, path).await?;
+        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+        Ok(serde_json::from_str(body)?)
+    }
+
     /// Lets the servers read their configuration again, after `mcpctl auth` has changed it.
     pub fn reload(&self) {
         (0..self.size()).for_each(|at| self.signal(at, Signal::HUP));
@@ -180,6 +206,16 @@ impl Cluster {
     pub async fn revive(&mut self, at: usize) {
         self.spawn(at).await;
         self.healthy(at).await;
+    }
+
+    /// Starts all servers after all were ended: none is healthy alone.
+    pub async fn revive_all(&mut self) {
+        for at in 0..self.size() {
+            self.spawn(at).await;
+        }
+        for at in 0..self.size() {
+            self.healthy(at).await;
+        }
     }
 
     /// Replaces every server, one after the other, as a rolling update does.
@@ -222,19 +258,17 @@ impl Cluster {
     }
 }
 
-fn free_port() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").expect("a port is free")
+/// What the server says about itself at a path of its monitoring.
+async fn monitoring(port: u16, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let request = format!("GET /{path} HTTP/1.0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }
 
 async fn is_healthy(port: u16) -> bool {
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else {
-        return false;
-    };
-    let request = b"GET /healthz HTTP/1.0\r\n\r\n";
-    if stream.write_all(request).await.is_err() {
-        return false;
-    }
-    let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer).await;
-    read.is_ok() && answer.starts_with("HTTP/1.0 200")
+    let answer = monitoring(port, "healthz").await;
+    answer.is_ok_and(|answer| answer.starts_with("HTTP/1.0 200"))
 }

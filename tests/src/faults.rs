@@ -14,6 +14,7 @@ mod load;
 mod report;
 mod scene;
 mod servers;
+mod soak;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -23,11 +24,24 @@ use tokio::time::Instant;
 pub use cells::{Cell, Extent, Fault, STEPS};
 pub use check::{Invariant, Violation};
 pub use report::Report;
+pub use soak::{Soaked, Vitals, soak};
 
 use scene::Scene;
 
 /// Why a cell could not be played.
 pub type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// A cell that this machine cannot play; nothing is wrong with what it would have tried.
+#[derive(Debug)]
+pub struct NotHere(pub(crate) String);
+
+impl std::fmt::Display for NotHere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotHere {}
 
 /// Plays one cell and judges it; its history is left in `folder`.
 ///

@@ -10,6 +10,7 @@ pub mod faults;
 mod otlp;
 mod overload;
 mod process;
+pub mod proxy;
 mod pty;
 mod wait;
 

@@ -9,6 +9,9 @@ mod plan;
 mod tick;
 mod times;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use plan::read_plan;
+
 pub use api::{AddSchedule, Schedules};
 pub use plan::{CatchUp, Fired, Schedule, ScheduleInfo};
 pub use tick::schedule_workflow;

@@ -39,6 +39,7 @@ Actions of the probe (all parameters in one JSON object):
   bytes     {n}; returns a text of n characters
   progress  {steps, ms}; sends so many progress frames with so many milliseconds before each; returns {steps}
   panic     {}; panics; the probe goes on
+  tasks     {}; returns {tasks}: how many asynchronous tasks this instance has, itself one of them
 
 Workflow of the probe: probe_pipeline, first -> second -> gate (waits for the signal approve) -> third -> done
   data {sleep_ms?, fail_state?, fail_times?}: how long each of the three states takes, which of them fails, and how
@@ -94,6 +95,7 @@ fn agent(args: &ProbeArgs) -> Agent<impl Send + Sync + 'static> {
         .on("bytes", bytes)
         .on("progress", progress)
         .on("panic", panic)
+        .on("tasks", tasks)
         .workflow(pipeline::definition());
     let agent = match args.family {
         true => agent
@@ -124,6 +126,11 @@ impl Probe {
         *calls += 1;
         *calls
     }
+}
+
+async fn tasks(_ctx: Context<Probe>, _parameters: Raw) -> Result<Value, McpError> {
+    let runtime = tokio::runtime::Handle::current();
+    Ok(json!({ "tasks": runtime.metrics().num_alive_tasks() }))
 }
 
 async fn echo(_ctx: Context<Probe>, parameters: Raw) -> Result<Raw, McpError> {

@@ -79,6 +79,14 @@ impl DeadLetter {
     }
 }
 
+/// Reads a letter as whoever lists and opens it does.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_letter(raw: StreamMessage) {
+    let opened = OpenedLetter::open(raw, &StreamState::none());
+    let _ = (opened.letter.lane(), opened.letter.last_error());
+    let _ = opened.parameters();
+}
+
 /// A dead letter with all that was stored of it. Its body does not show in its `Debug` form.
 #[derive(Clone)]
 pub struct OpenedLetter {

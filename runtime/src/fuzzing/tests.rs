@@ -3,6 +3,7 @@
 use rand::{Rng, RngCore, SeedableRng, rngs::StdRng};
 
 use super::*;
+use crate::persistence::Envelope;
 
 /// So many of each target: some seconds in the dev profile.
 const RUNS: u64 = 4_000;
@@ -33,6 +34,10 @@ fn bodies() -> Vec<Vec<u8>> {
     bodies.push(b"$JS.ACK.mcp_commands.probe_low.2.17.5.1700000000123000000.9".to_vec());
     bodies.push(b"\x00application/json\n\x0300-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n\x0412\n\x0699".to_vec());
     bodies.push(b"mcp.ctl.probe.cancel\0\x00application/json\0{\"command_id\":\"a\"}".to_vec());
+    bodies.push(b"mcp.dead.probe.effect\0\x10BUSY\n\x112\n\x12[{\"code\":\"BUSY\"}]\n\x13mcp.cmd.probe.low.effect\0{}".to_vec());
+    let envelope = Envelope::of_command(&Namespace::default(), &command).unwrap();
+    let entry = std::collections::BTreeMap::from([("envelope", envelope)]);
+    bodies.push(Format::Msgpack.encode(&entry).unwrap().to_vec());
     bodies.push(b"\x01\x91\x92\x80\xc4\x01a".to_vec());
     bodies
 }
@@ -70,6 +75,30 @@ fn no_target_panics_on_spoilt_bodies_or_noise() {
             };
             let read = std::panic::catch_unwind(|| target(&data));
             assert!(read.is_ok(), "{name} panics on {data:02x?}");
+        }
+    }
+}
+
+/// Found by reading for the fuzzer: such a header ended the process that emptied the outbox.
+#[test]
+fn an_outbox_entry_with_a_header_that_is_none_is_refused() {
+    for (name, value) in [("a:b", "c"), ("a", "b\r\nc: d"), ("", "c"), ("ä", "c")] {
+        let entry = serde_json::json!({"envelope": {
+            "id": "a", "subject": "b", "headers": [[name, value]], "body": [1], "created_at_ms": 1,
+        }});
+        outbox(&Format::Msgpack.encode(&entry).unwrap());
+    }
+}
+
+/// Where the fuzzer begins, too.
+#[test]
+fn no_target_panics_on_its_seeds() {
+    for (name, target) in TARGETS {
+        let seeds = format!("{}/../fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+        let seeds: Vec<_> = std::fs::read_dir(seeds).unwrap().collect();
+        assert!(!seeds.is_empty(), "{name}");
+        for seed in seeds {
+            target(&std::fs::read(seed.unwrap().path()).unwrap());
         }
     }
 }

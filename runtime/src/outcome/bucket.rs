@@ -48,6 +48,16 @@ pub(crate) struct Found {
     pub(crate) released: bool,
 }
 
+impl Found {
+    /// Whether this is our own reservation, wherever it has got to, or nothing any more.
+    pub(crate) fn is_still(&self, ours: &OutcomeRecord) -> bool {
+        match &self.record {
+            None => self.revision == 0,
+            Some(under) => !self.released && under.is_same_write(ours),
+        }
+    }
+}
+
 /// How long a record stays.
 #[derive(Debug, Clone, Copy)]
 enum Mark {
@@ -170,11 +180,7 @@ impl Bucket {
         let revision = match self.write(key, reservation.revision, record, mark).await {
             Err(OutcomeError::Conflict) => {
                 let found = self.read(key).await?;
-                let still_ours = match &found.record {
-                    None => found.revision == 0,
-                    Some(under) => !found.released && under.is_same_write(&reservation.record),
-                };
-                if !still_ours {
+                if !found.is_still(&reservation.record) {
                     return Err(OutcomeError::Conflict);
                 }
                 self.write(key, found.revision, record, mark).await?
@@ -313,7 +319,7 @@ impl Reservation {
 
 impl OutcomeRecord {
     /// Within one process only one command of a key is worked on, so owner and message tell the write.
-    fn is_same_write(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_write(&self, other: &Self) -> bool {
         self.owner == other.owner
             && self.command_id == other.command_id
             && self.sequence == other.sequence

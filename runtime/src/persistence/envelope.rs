@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,20 @@ impl Envelope {
             .and_then(split)
             .and_then(|(_, attempt)| attempt)
             .unwrap_or(1)
+    }
+
+    /// What was read from a file may carry headers that none can have; the client would panic over them.
+    ///
+    /// # Errors
+    /// The first such header, in words.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let readable = |(name, value): &&(String, String)| {
+            name.parse::<HeaderName>().is_ok() && value.parse::<HeaderValue>().is_ok()
+        };
+        match self.headers.iter().find(|header| !readable(header)) {
+            Some((name, _)) => Err(format!("its header {name:?} is none")),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn outgoing(&self) -> Outgoing {

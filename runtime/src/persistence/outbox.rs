@@ -268,6 +268,20 @@ fn describe(place: Place, entry: &Entry) -> StoredMessage {
     }
 }
 
+/// Reads an entry of the file as whoever sends or lists it does.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_entry(body: &[u8]) {
+    if let Ok(entry) = book::decode(body) {
+        let place = Place {
+            lane: 0,
+            sequence: 1,
+        };
+        let _ = describe(place, &entry);
+        let _ = entry.envelope.outgoing_aged();
+        crate::fuzzing::again(&entry);
+    }
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BookError> + Send + 'static,
 ) -> Result<T, BookError> {

@@ -54,6 +54,18 @@ pub(crate) struct StreamState {
 }
 
 impl StreamState {
+    /// Of no stream in particular.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn none() -> Self {
+        Self {
+            first_sequence: 0,
+            last_sequence: 0,
+            messages: 0,
+            now_ms: 0,
+            direct: false,
+        }
+    }
+
     /// Asks for the state of a stream.
     pub(crate) async fn fetch(client: &Client, stream: &str) -> Result<Self, ReadError> {
         #[derive(Deserialize)]

@@ -1,4 +1,10 @@
 //! Commands whose outcome is stored: reserve the key, run, write the outcome, and only then answer.
+//!
+//! What it decides, and when, is in [`decision`], which is pure.
+
+mod decision;
+#[cfg(test)]
+mod simulation;
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,86 +28,14 @@ use super::{
     verdict::Verdict,
 };
 
+use decision::{Action, Asking, Conclusion, Looks, conclude};
+
 /// Between two looks at a key that another process has: quick at first, then every second.
 const FIRST_LOOK: Duration = Duration::from_millis(20);
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
-/// An owner that lives renews its reservation every third of 10 s; one that has not for so long is gone.
-const SILENCE: Duration = Duration::from_millis(4_500);
-
 /// Between two tries to renew a reservation while the server is away.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(300);
-
-/// What to do about a key, given what lies under it.
-#[derive(Debug, PartialEq)]
-enum Step {
-    /// It has come to its end; the record says how.
-    Replay,
-    /// It was used with other parameters.
-    Conflict,
-    /// Another instance works on it.
-    Wait,
-    /// It may be reserved.
-    Take,
-    /// It may be reserved once its owner has shown no sign of life for a while.
-    Inherit,
-}
-
-/// A reservation of the same message by somebody who may be gone.
-struct Legacy {
-    revision: u64,
-    seen_at: Instant,
-    errors: Vec<McpError>,
-}
-
-impl Legacy {
-    /// What the owner leaves, looked at from when it was first seen like this.
-    fn of(found: &Found, before: Option<Self>) -> Self {
-        let errors = found.record.as_ref().map(|record| record.errors.clone());
-        match before {
-            Some(before) if before.revision == found.revision => before,
-            _ => Self {
-                revision: found.revision,
-                seen_at: Instant::now(),
-                errors: errors.unwrap_or_default(),
-            },
-        }
-    }
-}
-
-fn step(
-    found: &Found,
-    key: &OutcomeKey,
-    inbound: &Inbound,
-    command: &Command,
-    owner: &str,
-) -> Step {
-    let Some(record) = &found.record else {
-        return Step::Take;
-    };
-    let same_message = record.sequence == inbound.info.stream_sequence && record.sequence != 0;
-    if found.released {
-        // Our own last attempt, whose acknowledgement was lost; anything else begins anew.
-        return if same_message && record.command_id == command.id {
-            Step::Replay
-        } else {
-            Step::Take
-        };
-    }
-    if record.parameters_sha256 != key.parameters_sha256 {
-        return Step::Conflict;
-    }
-    match record.state {
-        OutcomeState::Done => Step::Replay,
-        OutcomeState::Failing => Step::Take,
-        // Our own, left by an execution that was abandoned: in this process nobody works on it now.
-        OutcomeState::Reserved if record.owner == owner => Step::Take,
-        // That of this very message. Mostly its first owner is gone; but a server that restarts may deliver again what
-        // somebody works on.
-        OutcomeState::Reserved if same_message => Step::Inherit,
-        OutcomeState::Reserved => Step::Wait,
-    }
-}
 
 impl Shared {
     /// Takes a command with an outcome through to its verdict.
@@ -186,50 +120,38 @@ impl Shared {
         // Mostly there is nothing yet: the first try saves the look.
         let mut found = Found::default();
         let mut pause = FIRST_LOOK;
-        let mut legacy: Option<Legacy> = None;
+        let mut looks = Looks::default();
+        let asking = Asking {
+            sequence: inbound.info.stream_sequence,
+            command_id: &command.id,
+            parameters_sha256: &key.parameters_sha256,
+            instance: self.instance.as_str(),
+        };
         loop {
-            let mut step = step(&found, key, inbound, command, self.instance.as_str());
-            if step == Step::Inherit {
-                let left = Legacy::of(&found, legacy.take());
-                step = match left.seen_at.elapsed() >= SILENCE {
-                    true => Step::Take,
-                    false => Step::Wait,
-                };
-                legacy = Some(left);
-            }
-            match step {
-                Step::Replay => {
+            match looks.decide(&found, &asking, Instant::now()) {
+                Action::Replay => {
                     let record = found.record.as_ref().expect("only a record is replayed");
                     return Err(Box::new(self.replay(inbound, command, record)));
                 }
-                Step::Conflict => {
+                Action::Conflict => {
                     inbound.processing.once("conflict");
                     let error = McpError::permanent(code::IDEMPOTENCY_CONFLICT)
                         .message("the idempotency key was used before, with other parameters");
                     return Err(Box::new(self.refuse(inbound, command, error)));
                 }
-                Step::Wait | Step::Inherit => {
+                Action::Wait => {
                     slot.step_aside();
                     if let Some(verdict) = self.wait(inbound, command, sleep(pause)).await {
                         return Err(Box::new(verdict));
                     }
                     pause = (pause * 2).min(LAST_LOOK);
                 }
-                Step::Take => {
+                Action::Take => {
                     // The place first: a reservation would pass while its command waits for one.
                     if let Some(verdict) = self.wait(inbound, command, slot.step_back()).await {
                         return Err(Box::new(verdict));
                     }
-                    let errors = match found.released {
-                        true => Vec::new(),
-                        false => found
-                            .record
-                            .take()
-                            .map(|record| record.errors)
-                            // It may have expired while its owner was waited for.
-                            .or_else(|| legacy.as_ref().map(|left| left.errors.clone()))
-                            .unwrap_or_default(),
-                    };
+                    let errors = looks.errors(&found);
                     let record = self.reserved(inbound, command, key, errors);
                     match self
                         .outcomes
@@ -347,17 +269,18 @@ impl Shared {
             errors: errors.clone(),
             ..reservation.record.clone()
         };
-        let written = if retry.is_some() {
+        let chosen_key = command.idempotency_key.is_some();
+        let conclusion = conclude(failed.is_some(), retry.is_some(), chosen_key);
+        if conclusion == Conclusion::Failing {
             record.state = OutcomeState::Failing;
-            bucket.complete(&mut reservation, &record).await
         } else {
             record.state = OutcomeState::Done;
             record.response = Some(frame.clone());
-            // A key that was chosen by somebody is free again after a temporary error. An id is nobody
-            // else's: its record tells whoever asks how it ended.
-            match failed.is_some() && command.idempotency_key.is_some() {
-                true => bucket.release(&mut reservation, &record).await,
-                false => bucket.complete(&mut reservation, &record).await,
+        }
+        let written = match conclusion {
+            Conclusion::Released => bucket.release(&mut reservation, &record).await,
+            Conclusion::Failing | Conclusion::Done => {
+                bucket.complete(&mut reservation, &record).await
             }
         };
         inbound

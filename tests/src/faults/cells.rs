@@ -3,11 +3,17 @@
 mod agents;
 mod clients;
 mod hostile;
+mod machine;
+mod network;
 mod server;
 
 use std::{fmt, time::Duration};
 
+use crate::proxy::Weather;
+
 use super::{Failed, scene::Scene};
+
+use network::Alone;
 
 pub use agents::STEPS;
 
@@ -18,15 +24,63 @@ pub enum Fault {
     AgentDies,
     /// F2: an agent is stopped longer than its leases last, and goes on.
     AgentStops,
-    /// F3: the server is killed and started again.
+    /// F3: the server, of a cluster the leader, is killed and started again.
     ServerDies,
+    /// F3: the servers are replaced one after the other.
+    ServersRoll,
+    /// F3: all servers are killed at once.
+    AllServersDie,
+    /// F4: the server, of a cluster the leader, is stopped and goes on.
+    ServerStops,
+    /// F5: the leader is cut off from everybody.
+    LeaderAlone,
+    /// F5: one that does not lead is cut off from everybody.
+    MinorityAlone,
+    /// F5: clients and agents are cut off from all servers.
+    ClientsAlone,
+    /// F6: links lose what they carry.
+    LossyLinks,
+    /// F6: links are slow.
+    SlowLinks,
+    /// F6: links stall.
+    StallingLinks,
+    /// F7: the disk is full for a while.
+    DiskFull,
+    /// F8: agents' clocks are two days off.
+    WrongClock,
     /// F9: malformed, huge and hostile messages.
     Hostile,
     /// F10: one agent, many, one, each ended by SIGTERM under load.
     Replicas,
+    /// Any of them, one after the other, for long: no cell of the matrix.
+    Soak,
     /// F11: a storm of duplicates, and the same keys once more later.
     Duplicates,
 }
+
+/// All of them, in the order of the matrix.
+const FAULTS: [Fault; 17] = [
+    Fault::AgentDies,
+    Fault::AgentStops,
+    Fault::ServerDies,
+    Fault::ServersRoll,
+    Fault::AllServersDie,
+    Fault::ServerStops,
+    Fault::LeaderAlone,
+    Fault::MinorityAlone,
+    Fault::ClientsAlone,
+    Fault::LossyLinks,
+    Fault::SlowLinks,
+    Fault::StallingLinks,
+    Fault::DiskFull,
+    Fault::WrongClock,
+    Fault::Hostile,
+    Fault::Replicas,
+    Fault::Duplicates,
+];
+
+/// How many servers a cluster has.
+const CLUSTER: usize = 3;
 
 /// How much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +96,8 @@ pub enum Extent {
 pub struct Cell {
     /// What is broken.
     pub fault: Fault,
+    /// One, or a cluster of three that has everything three times.
+    pub servers: usize,
 }
 
 impl Extent {
@@ -59,11 +115,31 @@ impl Fault {
         match self {
             Self::AgentDies => "F1 agents die at each step",
             Self::AgentStops => "F2 agent stopped past its leases",
-            Self::ServerDies => "F3 server killed",
+            Self::ServerDies => "F3 server or leader killed",
+            Self::ServersRoll => "F3 rolling restart",
+            Self::AllServersDie => "F3 all servers killed",
+            Self::ServerStops => "F4 server or leader stopped",
+            Self::LeaderAlone => "F5 leader cut off",
+            Self::MinorityAlone => "F5 minority cut off",
+            Self::ClientsAlone => "F5 clients cut off",
+            Self::LossyLinks => "F6 lossy links",
+            Self::SlowLinks => "F6 slow links",
+            Self::StallingLinks => "F6 stalling links",
+            Self::DiskFull => "F7 disk full",
+            Self::WrongClock => "F8 clocks two days off",
             Self::Hostile => "F9 hostile messages",
             Self::Replicas => "F10 replicas come and go",
             Self::Duplicates => "F11 duplicates",
+            Self::Soak => "soak",
         }
+    }
+
+    /// Whether one server can have it.
+    const fn needs_a_cluster(self) -> bool {
+        matches!(
+            self,
+            Self::ServersRoll | Self::AllServersDie | Self::LeaderAlone | Self::MinorityAlone
+        )
     }
 
     /// As in the matrix: `F1`.
@@ -74,27 +150,35 @@ impl Fault {
 }
 
 impl Cell {
-    /// Every cell.
+    /// Every cell: each fault on one server, where one can have it, and on a cluster.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let single = [
-            Fault::AgentDies,
-            Fault::AgentStops,
-            Fault::ServerDies,
-            Fault::Hostile,
-            Fault::Replicas,
-            Fault::Duplicates,
-        ];
-        single.map(|fault| Self { fault }).to_vec()
+        let single = FAULTS.iter().filter(|fault| !fault.needs_a_cluster());
+        let single = single.map(|fault| Self {
+            fault: *fault,
+            servers: 1,
+        });
+        let cluster = FAULTS.map(|fault| Self {
+            fault,
+            servers: CLUSTER,
+        });
+        single.chain(cluster).collect()
     }
 
-    /// Those that every run of the tests plays.
+    /// Those that every run of the tests plays, on one server.
     #[must_use]
     pub fn quick() -> Vec<Self> {
         let quick = ["F1", "F2", "F3", "F9", "F10"];
         let mut cells = Self::all();
-        cells.retain(|cell| quick.contains(&cell.fault.number()));
+        cells.retain(|cell| cell.servers == 1 && quick.contains(&cell.fault.number()));
         cells
+    }
+
+    /// Whether somebody means this one: `F3`, or `F3x1` and `F3x3` for one server and a cluster.
+    #[must_use]
+    pub fn is_called(self, name: &str) -> bool {
+        let number = self.fault.number();
+        name == number || name == format!("{number}x{}", self.servers)
     }
 
     /// For a file of its own.
@@ -108,7 +192,11 @@ impl Cell {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.fault.name())
+        let servers = match self.servers {
+            1 => "",
+            _ => ", x3",
+        };
+        f.pad(&format!("{}{servers}", self.fault.name()))
     }
 }
 
@@ -119,7 +207,22 @@ pub(super) async fn play(scene: &mut Scene) -> Result<(), Failed> {
         Fault::AgentStops => agents::stop_past_the_lease(scene).await,
         Fault::Replicas => agents::come_and_go(scene).await,
         Fault::ServerDies => server::dies(scene).await,
+        Fault::ServersRoll => server::roll(scene).await,
+        Fault::AllServersDie => server::all_die(scene).await,
+        Fault::ServerStops => server::stops(scene).await,
+        Fault::LeaderAlone => network::part(scene, Alone::Leader).await,
+        Fault::MinorityAlone => network::part(scene, Alone::Minority).await,
+        Fault::ClientsAlone => network::part(scene, Alone::Clients).await,
+        Fault::LossyLinks => network::bad(scene, Weather::Lossy(5)).await,
+        Fault::SlowLinks => network::bad(scene, Weather::Slow(Duration::from_millis(100))).await,
+        Fault::StallingLinks => {
+            network::bad(scene, Weather::Stalling(Duration::from_secs(4))).await
+        }
+        Fault::DiskFull => machine::disk_is_full(scene).await,
+        Fault::WrongClock => machine::wrong_clock(scene).await,
         Fault::Hostile => hostile::messages(scene).await,
         Fault::Duplicates => clients::repeat(scene).await,
+        // It plays itself, see `soak`.
+        Fault::Soak => Ok(()),
     }
 }

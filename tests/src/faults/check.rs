@@ -7,6 +7,8 @@ mod tests;
 
 use std::{collections::BTreeMap, fmt};
 
+pub(super) use progress::LEADER_KILLED;
+
 use super::{
     history::{Ending, History, Kind, Operation},
     world::World,

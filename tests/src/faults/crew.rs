@@ -1,6 +1,9 @@
 //! The probes of a cell: started, killed, stopped, woken, replaced, each of it noted in the history.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustix::process::Signal;
 
@@ -45,6 +48,18 @@ impl Crew {
         let member = self.start(&[]).await?;
         self.members
             .push(member.ok_or("an agent died at its start")?);
+        Ok(())
+    }
+
+    /// One more probe, with a clock that is off by so much.
+    pub(super) async fn join_off(&mut self, shim: &Path, by_ms: i64) -> Result<(), Failed> {
+        let shim = shim.to_str().ok_or("a path in UTF-8")?;
+        let seconds = (by_ms / 1_000).to_string();
+        let environment = [("LD_PRELOAD", shim), ("CLOCK_OFF_SECONDS", &seconds)];
+        let member = self.start(&environment).await?;
+        let member = member.ok_or("an agent with a wrong clock died at its start")?;
+        self.recorder.clock_is_off(&member.instance, by_ms);
+        self.members.push(member);
         Ok(())
     }
 

@@ -50,7 +50,7 @@ pub(super) async fn drain(scene: &mut Scene) -> Result<World, Failed> {
         tasks_left,
         workflows: journeys(&client, &history).await,
         forks,
-        ..World::of_files(&scene.crew.effects)
+        ..World::of_files(&scene.crew.effects, &history.clocks)
     })
 }
 

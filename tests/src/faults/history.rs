@@ -1,6 +1,7 @@
 //! What was done and what was broken, in the order of one machine's clock.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -70,8 +71,8 @@ pub(super) struct History {
     pub(super) broken: Vec<Broken>,
     /// While the load ran.
     pub(super) load_ms: (u64, u64),
-    /// The limit on executions is off: the agents' clocks are not the checker's.
-    pub(super) strange_clocks: bool,
+    /// Instances whose clocks are off, and by how many milliseconds.
+    pub(super) clocks: BTreeMap<String, i64>,
     /// What a cell saw itself that must not be.
     pub(super) remarks: Vec<(&'static str, String)>,
 }
@@ -134,6 +135,11 @@ impl Recorder {
             from_ms,
             until_ms: now_ms(),
         });
+    }
+
+    /// Notes that an agent's clock is off.
+    pub(super) fn clock_is_off(&self, instance: &str, by_ms: i64) {
+        self.lock().clocks.insert(instance.to_owned(), by_ms);
     }
 
     /// Notes what a cell saw itself, and which invariant it breaks.

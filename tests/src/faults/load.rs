@@ -77,7 +77,7 @@ pub(super) struct Sender {
 impl Load {
     /// Lets the senders begin.
     pub(super) async fn begin(
-        url: &str,
+        config: &Config,
         seed: u64,
         mix: Mix,
         recorder: &Arc<Recorder>,
@@ -86,7 +86,7 @@ impl Load {
         let keys = Arc::new(AtomicU64::new(0));
         let mut senders = Vec::new();
         for number in 0..SENDERS {
-            let config = Config::new(url).name(format!("sender_{number}"));
+            let config = config.clone().name(format!("sender_{number}"));
             let sender = Sender {
                 client: Client::connect(config).await?,
                 recorder: Arc::clone(recorder),

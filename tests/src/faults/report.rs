@@ -72,7 +72,7 @@ impl Report {
     #[must_use]
     pub fn header() -> String {
         format!(
-            "{:<34} {:>10} {:>9} {:>6} {:>4} {:>7} {:>8} {:>7} {:>5}  {}",
+            "{:<38} {:>10} {:>9} {:>6} {:>4} {:>7} {:>8} {:>7} {:>5}  {}",
             "cell",
             "operations",
             "went well",
@@ -95,7 +95,7 @@ impl fmt::Display for Report {
         };
         write!(
             f,
-            "{:<34} {:>10} {:>9} {:>6} {:>4} {:>7} {:>6.1} s {:>5.1} s {:>3} s  {holds}",
+            "{:<38} {:>10} {:>9} {:>6} {:>4} {:>7} {:>6.1} s {:>5.1} s {:>3} s  {holds}",
             self.cell.to_string(),
             self.operations,
             self.went_well,

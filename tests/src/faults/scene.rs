@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{
     Failed,
-    cells::{Cell, Extent},
+    cells::{Cell, Extent, Fault},
     crew::Crew,
     history::{History, Recorder},
     load::{Load, Mix},
@@ -32,14 +32,22 @@ pub(super) struct Scene {
 
 impl Scene {
     pub(super) async fn new(cell: Cell, seed: u64, extent: Extent) -> Result<Self, Failed> {
-        let servers = Servers::start().await?;
+        let servers = match cell.fault {
+            Fault::DiskFull => Servers::start_on_a_small_disk(cell.servers).await?,
+            _ => Servers::start(cell.servers).await,
+        };
         let folder = tempfile::tempdir()?;
         let recorder = Arc::new(Recorder::default());
-        let crew = Crew::new(
+        let mut crew = Crew::new(
             &servers.url(),
             folder.path().join("effects"),
             Arc::clone(&recorder),
         );
+        let replicas = ("MCP_REPLICAS".to_owned(), servers.count().to_string());
+        crew.environment.push(replicas);
+        // Whoever comes first creates the streams; the senders are not to wait for that.
+        let first = Config::new(servers.url()).name("observer");
+        Client::connect(first.topology(servers.topology())).await?;
         Ok(Self {
             cell,
             seed,
@@ -60,7 +68,7 @@ impl Scene {
     /// A client that only looks.
     pub(super) async fn client(&self) -> Result<Client, Failed> {
         let config = Config::new(self.servers.url()).name("observer");
-        Ok(Client::connect(config).await?)
+        Ok(Client::connect(config.topology(self.servers.topology())).await?)
     }
 
     /// So many agents, and the senders.
@@ -73,8 +81,8 @@ impl Scene {
 
     /// The senders.
     pub(super) async fn load(&mut self) -> Result<(), Failed> {
-        let (url, recorder) = (self.servers.url(), &self.recorder);
-        let load = Load::begin(&url, self.seed, self.mix, recorder).await?;
+        let config = Config::new(self.servers.url()).topology(self.servers.topology());
+        let load = Load::begin(&config, self.seed, self.mix, &self.recorder).await?;
         self.load = Some(load);
         Ok(())
     }

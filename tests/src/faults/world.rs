@@ -56,19 +56,19 @@ pub(super) struct World {
 }
 
 impl World {
-    /// What the probes have written down.
-    pub(super) fn of_files(effects: &Path) -> Self {
+    /// What the probes have written down, each time as a clock shows it that is right.
+    pub(super) fn of_files(effects: &Path, clocks: &BTreeMap<String, i64>) -> Self {
         let mut runs = effects.as_os_str().to_owned();
         runs.push(".runs");
         Self {
-            effects: lines(effects),
-            runs: lines(Path::new(&runs)),
+            effects: lines(effects, clocks),
+            runs: lines(Path::new(&runs), clocks),
             ..Self::default()
         }
     }
 }
 
-fn lines(path: &Path) -> BTreeMap<String, Vec<Run>> {
+fn lines(path: &Path, clocks: &BTreeMap<String, i64>) -> BTreeMap<String, Vec<Run>> {
     let mut runs = BTreeMap::<String, Vec<Run>>::new();
     let text = std::fs::read_to_string(path).unwrap_or_default();
     for line in text.lines() {
@@ -77,10 +77,13 @@ fn lines(path: &Path) -> BTreeMap<String, Vec<Run>> {
         let [key, instance, at_ms] = words[..] else {
             continue;
         };
-        let Ok(at_ms) = at_ms.parse() else { continue };
+        let Ok(at_ms) = at_ms.parse::<u64>() else {
+            continue;
+        };
+        let off = clocks.get(instance).copied().unwrap_or(0);
         runs.entry(key.to_owned()).or_default().push(Run {
             instance: instance.to_owned(),
-            at_ms,
+            at_ms: at_ms.saturating_add_signed(-off),
         });
     }
     runs

@@ -9,6 +9,7 @@ mod dev;
 mod events;
 mod explain;
 mod history;
+mod leftovers;
 mod messages;
 mod new;
 mod operate;

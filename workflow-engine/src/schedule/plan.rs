@@ -210,6 +210,14 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Whether its times ever pass: what was not made by [`Schedule`] may say anything.
+    ///
+    /// # Errors
+    /// In words.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.times.check()
+    }
+
     /// The times to see to now, and the plan as it is after that.
     pub(super) fn due(&mut self, now_ms: u64) -> Vec<u64> {
         let Some(next) = self.next.filter(|next| *next <= now_ms && self.is_active()) else {
@@ -251,6 +259,21 @@ impl Plan {
         self.removed = true;
         self.next = None;
     }
+}
+
+/// Reads a record as the schedule's workflow does, and lets its next time pass by so much.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn read_plan(body: &[u8], later_ms: u64) {
+    let Ok(mut plan) = serde_json::from_slice::<Plan>(body) else {
+        return;
+    };
+    if plan.check().is_err() {
+        return;
+    }
+    let now_ms = plan.next.unwrap_or_default().saturating_add(later_ms);
+    assert!(plan.due(now_ms).len() <= MOST_MADE_UP, "{plan:?}");
+    assert!(plan.next.is_none_or(|next| next > now_ms), "{plan:?}");
+    let _ = ScheduleInfo::from(plan);
 }
 
 /// A schedule as it stands.

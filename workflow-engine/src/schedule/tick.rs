@@ -45,6 +45,9 @@ async fn tick<S: Send + Sync + 'static>(
     ctx: WorkflowContext<S>,
     mut plan: Plan,
 ) -> Result<Then, McpError> {
+    // A plan that was started by hand, whose times never pass, would fire for ever.
+    plan.check()
+        .map_err(|error| McpError::permanent(code::INVALID_PARAMETERS).message(error))?;
     let now_ms = server_now_ms(ctx.client());
     if let Some(signal) = ctx.signal() {
         match signal.name.as_str() {
@@ -76,7 +79,9 @@ async fn tick<S: Send + Sync + 'static>(
 /// A new plan under an old name; what has been counted stays.
 fn defined(old: &Plan, new: Result<Plan, mcp_runtime::DecodeError>) -> Result<Plan, McpError> {
     // Whoever signals by hand may send anything: the schedule goes on as it was.
-    let Ok(new) = new else { return Ok(old.clone()) };
+    let Some(new) = new.ok().filter(|new| new.check().is_ok()) else {
+        return Ok(old.clone());
+    };
     Ok(Plan {
         last: old.last.clone(),
         fired: old.fired,

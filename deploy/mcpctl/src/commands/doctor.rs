@@ -5,6 +5,7 @@
 mod agents;
 mod dead_letters;
 mod finding;
+mod leftovers;
 mod orphans;
 mod rights;
 mod server;
@@ -34,7 +35,8 @@ pub(crate) struct DoctorArgs {
     /// An identity of the system account, such as auth/system: checks each server of a cluster too
     #[arg(long, env = "MCP_SYSTEM_AUTH", value_name = "FOLDER")]
     system: Option<PathBuf>,
-    /// Gives abandoned workflows a new task or timer, and removes checkpoints of workflows that are gone
+    /// Gives abandoned workflows a new task or timer; removes checkpoints of workflows that are gone, and messages that
+    /// queues keep although they are done
     #[arg(long)]
     repair: bool,
     /// Only workflows that have not changed for so long are looked at
@@ -77,6 +79,7 @@ pub(crate) async fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure
             false => workflows::Repair::Show,
         };
         findings.extend(workflows::check(&client, repair, args.older_than).await?);
+        findings.extend(leftovers::check(&client, shards, repair).await?);
         findings.push(server::clock(&client).await?);
     } else {
         findings.push(topology::missing(&missing, names.len()));

@@ -327,8 +327,10 @@ fn encode(entry: &Entry) -> Result<Vec<u8>, BookError> {
     }
 }
 
-fn decode(body: &[u8]) -> Result<Entry, BookError> {
-    Format::Msgpack
+pub(super) fn decode(body: &[u8]) -> Result<Entry, BookError> {
+    let entry: Entry = Format::Msgpack
         .decode(body)
-        .map_err(|error| BookError::Entry(error.to_string()))
+        .map_err(|error| BookError::Entry(error.to_string()))?;
+    entry.envelope.check().map_err(BookError::Entry)?;
+    Ok(entry)
 }

@@ -1,10 +1,16 @@
 //! I5: soon after everything is whole again, something goes well.
 
-use crate::faults::history::{Ending, History};
+use crate::faults::history::{Ending, History, Kind};
 
 use super::{Invariant, Judged};
 
 const SOON_MS: u64 = 30_000;
+
+/// Without the leader of their stream, commands wait for the next one no longer than this.
+const WITHOUT_LEADER_MS: u64 = 10_000;
+
+/// What a kill of the leader is called in the history.
+pub(in crate::faults) const LEADER_KILLED: &str = "kill of the leader";
 
 pub(super) fn check(history: &History, judged: &mut Judged) {
     let mut good: Vec<u64> = history
@@ -41,6 +47,7 @@ pub(super) fn check(history: &History, judged: &mut Judged) {
             );
         }
     }
+    without_leader(history, judged);
     if good.is_empty() && !history.operations.is_empty() {
         judged.breaks(Invariant::I5, "nothing ever went well".to_owned());
     }
@@ -49,5 +56,36 @@ pub(super) fn check(history: &History, judged: &mut Judged) {
     for at in within {
         judged.stall_ms = judged.stall_ms.max(at.saturating_sub(last));
         last = *at;
+    }
+}
+
+/// Only what goes through the leader's stream counts.
+fn without_leader(history: &History, judged: &mut Judged) {
+    let commands = history.operations.iter().filter(|operation| {
+        matches!(
+            operation.kind,
+            Kind::Command | Kind::Keyed | Kind::Submit | Kind::Failing
+        )
+    });
+    let mut good: Vec<u64> = commands
+        .filter_map(|operation| match &operation.ended {
+            Some((at_ms, Ending::Stored | Ending::Answered { .. })) => Some(*at_ms),
+            _ => None,
+        })
+        .collect();
+    good.sort_unstable();
+    for killed in history
+        .broken
+        .iter()
+        .filter(|one| one.what == LEADER_KILLED)
+    {
+        let next = good.iter().find(|at| **at > killed.from_ms);
+        let Some(stall) = next.map(|at| at - killed.from_ms) else {
+            continue;
+        };
+        if stall > WITHOUT_LEADER_MS {
+            let seen = format!("commands stood still for {stall} ms after a kill of their leader");
+            judged.breaks(Invariant::I5, seen);
+        }
     }
 }
