@@ -653,7 +653,7 @@ pub(crate) async fn open(
         .custom_inbox_prefix(format!("_INBOX_{identity}"))
         .connection_timeout(config.connect_timeout)
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
-        .ping_interval(Duration::from_secs(10))
+        .ping_interval(PING)
         .max_reconnects(None)
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
@@ -679,6 +679,9 @@ pub(crate) async fn open(
         }
     })
 }
+
+/// Two may stay unanswered: who is behind a black hole turns to another server within 15 s.
+const PING: Duration = Duration::from_secs(5);
 
 /// The library's own delays grow to 4 s; a restarted server is back sooner.
 fn reconnect_delay(attempts: usize) -> Duration {

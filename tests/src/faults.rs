@@ -66,6 +66,18 @@ pub async fn run(cell: Cell, seed: u64, extent: Extent, folder: &Path) -> Result
     ))
 }
 
+/// An error with its causes.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
 fn write(path: &PathBuf, history: &history::History, world: &world::World) -> Result<(), Failed> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;

@@ -6,7 +6,7 @@
 use std::{env, process::ExitCode};
 
 use mcp_tests::{
-    faults::{Cell, Extent, Failed, NotHere, Report, run},
+    faults::{Cell, Extent, Failed, NotHere, Report, chain, run},
     workspace,
 };
 
@@ -56,15 +56,4 @@ async fn main() -> Result<ExitCode, Failed> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }

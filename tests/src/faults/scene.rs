@@ -5,15 +5,20 @@ use std::{sync::Arc, time::Duration};
 use mcp_agent_sdk::{Client, Config};
 use rand::{SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::{
     Failed,
     cells::{Cell, Extent, Fault},
+    chain,
     crew::Crew,
     history::{History, Recorder},
     load::{Load, Mix},
     servers::Servers,
 };
+
+/// As long as anybody has to wait for progress.
+const HEALED_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Scene {
     pub(super) cell: Cell,
@@ -68,7 +73,16 @@ impl Scene {
     /// A client that only looks.
     pub(super) async fn client(&self) -> Result<Client, Failed> {
         let config = Config::new(self.servers.url()).name("observer");
-        Ok(Client::connect(config.topology(self.servers.topology())).await?)
+        let config = config.topology(self.servers.topology());
+        let give_up = Instant::now() + HEALED_WITHIN;
+        loop {
+            match Client::connect(config.clone()).await {
+                Ok(client) => return Ok(client),
+                Err(error) if Instant::now() >= give_up => return Err(error.into()),
+                Err(error) => eprintln!("    the observer: {}", chain(&error)),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// So many agents, and the senders.

@@ -9,7 +9,7 @@ mod world;
 use world::World;
 
 /// Schedules of one run of the tests.
-const SCHEDULES: u64 = 20_000;
+const SCHEDULES: u64 = 10_000;
 
 #[test]
 fn one_outcome_whatever_happens_in_whatever_order() {
