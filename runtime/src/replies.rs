@@ -8,6 +8,7 @@ use std::{
 use async_nats::{Message, StatusCode};
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::message::{Format, Progress, Reply, ReplyKind};
 
@@ -17,8 +18,12 @@ const PROGRESS_BACKLOG: usize = 64;
 /// The table of waiting callers.
 #[derive(Clone, Default)]
 pub(crate) struct Replies {
-    waiting: Arc<Mutex<HashMap<String, Waiter>>>,
+    waiting: Waiting,
+    /// Ends the listening with the last clone: a subscription that waits for ever would keep the connection for ever.
+    _listening: Option<Arc<DropGuard>>,
 }
+
+type Waiting = Arc<Mutex<HashMap<String, Waiter>>>;
 
 struct Waiter {
     response: oneshot::Sender<Answer>,
@@ -53,16 +58,19 @@ impl Replies {
         nats: &async_nats::Client,
         subject: String,
     ) -> Result<Self, async_nats::SubscribeError> {
-        let replies = Self::default();
         let mut frames = nats.subscribe(subject).await?;
-        let table = Arc::downgrade(&replies.waiting);
+        let stop = CancellationToken::new();
+        let listening = Self {
+            waiting: Waiting::default(),
+            _listening: None,
+        };
+        let replies = Self {
+            waiting: Arc::clone(&listening.waiting),
+            _listening: Some(Arc::new(stop.clone().drop_guard())),
+        };
         tokio::spawn(async move {
-            while let Some(message) = frames.next().await {
-                // The last clone of the client is gone: nobody can be waiting any more.
-                let Some(waiting) = table.upgrade() else {
-                    break;
-                };
-                Self { waiting }.route(&message);
+            while let Some(Some(message)) = stop.run_until_cancelled(frames.next()).await {
+                listening.route(&message);
             }
         });
         Ok(replies)

@@ -6,7 +6,7 @@ use mcp_agent_sdk::{
     Agent, Client, Config, Context, McpError, Priority, SendError, TestBroker,
     runtime::persistence::OutboxConfig,
 };
-use mcp_tests::{eventually, spawn_probe};
+use mcp_tests::{Cluster, eventually, spawn_probe};
 use serde_json::{Value, json};
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -102,5 +102,27 @@ async fn an_agent_told_to_stop_while_the_server_is_away_stops() -> TestResult {
         "{:?}",
         began.elapsed()
     );
+    Ok(())
+}
+
+/// A soak found it: the subscription for replies waited on, and kept the connection with it.
+#[tokio::test]
+async fn a_client_that_is_dropped_leaves_no_connection() -> TestResult {
+    let servers = Cluster::start(1).await;
+    let config = Config::new(servers.url()).name("test");
+    let client = Client::connect(config).await?;
+    let agent = Agent::new("worker")
+        .on("double", double)
+        .start(&client)
+        .await?;
+    assert!(agent.drain().await);
+    let asked = client.send_command::<u32>("worker", "double", 21);
+    asked.timeout(Duration::from_millis(50)).await.ok();
+    drop(client);
+    eventually("the connection is closed", || async {
+        let general = servers.monitoring(0, "varz").await;
+        general.is_ok_and(|general| general["connections"] == 0)
+    })
+    .await;
     Ok(())
 }

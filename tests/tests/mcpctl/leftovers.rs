@@ -10,21 +10,25 @@ use serde_json::{Value, json};
 const MESSAGES: &str = "jetstream/$G/streams/mcp_commands/msgs";
 
 async fn queued(client: &Client) -> u64 {
-    let stream = client.jetstream().get_stream("mcp_commands").await.unwrap();
+    let stream = client.jetstream().get_stream("mcp_commands").await;
+    let stream = stream.expect("the stream is there");
     stream.cached_info().state.messages
 }
 
-fn copy(from: &Path, to: &Path) {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
     }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 fn of_queue(report: &Value) -> Option<&Value> {
-    let checks = report["checks"].as_array().unwrap();
+    let checks = report["checks"].as_array()?;
     checks
         .iter()
         .find(|check| check["subject"] == "queue of probe_normal")
@@ -43,14 +47,14 @@ async fn doctor_removes_what_is_done_and_was_kept_and_leaves_what_waits() {
     submit().await;
     let (messages, aside) = (broker.dir().join(MESSAGES), broker.dir().join("aside"));
     broker.kill().await.unwrap();
-    copy(&messages, &aside);
+    copy(&messages, &aside).unwrap();
     broker.restart().await.unwrap();
     let url = broker.url().to_owned();
     let mut probe = spawn_probe(&url, &[]).await;
     eventually("both are done", || async { queued(&client).await == 0 }).await;
     assert!(probe.terminate().await.success());
     broker.stop().await.unwrap();
-    copy(&aside, &messages);
+    copy(&aside, &messages).unwrap();
     broker.restart().await.unwrap();
     submit().await;
     assert_eq!(queued(&client).await, 3);

@@ -251,7 +251,7 @@ impl World {
                 until,
                 renew_at,
             } => self.run(held, until, renew_at),
-            At::Write { held } => self.write(work, held),
+            At::Write { held } => self.write(work, &held),
             At::Acknowledge { again_at } => {
                 let message = &mut self.messages[work.message];
                 match again_at {
@@ -370,7 +370,7 @@ impl World {
         })
     }
 
-    fn write(&mut self, work: &Work, held: Held) -> Option<At> {
+    fn write(&mut self, work: &Work, held: &Held) -> Option<At> {
         let fails = self.failures_left > 0 && self.dice.random_ratio(1, 2);
         let conclusion = conclude(fails, self.dice.random(), true);
         let mut record = held.record.clone();
@@ -384,9 +384,9 @@ impl World {
             Conclusion::Done | Conclusion::Released => OutcomeState::Done,
         };
         let released = conclusion == Conclusion::Released;
-        self.end(&held);
+        self.end(held);
         // What is not written is not answered.
-        if self.overwrite(&held, &record, released).is_none() {
+        if self.overwrite(held, &record, released).is_none() {
             self.seen.overtaken += 1;
             return None;
         }
