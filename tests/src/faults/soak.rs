@@ -105,9 +105,11 @@ pub async fn soak(
     let judged = check::check(&history, &world);
     let written = folder.join(format!("soak-{seed}.json"));
     write(&written, &history, &world)?;
+    let mut grown = vitals::grown(&before, &looks, &after);
+    grown.extend(vitals::too_many_keys(&after, &history));
     Ok(Soaked {
         report: Report::of(cell, seed, &history, &judged, written, began.elapsed()),
-        grown: vitals::grown(&before, &looks, &after),
+        grown,
         before,
         after,
     })

@@ -1,13 +1,21 @@
 //! What must not grow: the veteran's memory, files, threads and tasks; the server's connections, subscriptions, consumers and keys.
 
-use std::{fmt, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    time::Duration,
+};
 
 use mcp_agent_sdk::Client;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::faults::{Failed, scene::Scene};
+use crate::faults::{
+    Failed,
+    history::{History, Kind},
+    scene::Scene,
+};
 
 /// Caches that are bounded may fill meanwhile: that of outcomes takes up to 32 MiB, and allocators round up.
 const MOST_MORE_MIB: f64 = 64.0;
@@ -45,6 +53,8 @@ pub struct Vitals {
     pub consumers: u64,
     /// Agents that say they are there.
     pub present: u64,
+    /// Keys of each bucket.
+    pub keys: BTreeMap<String, u64>,
 }
 
 impl fmt::Display for Vitals {
@@ -72,7 +82,7 @@ impl fmt::Display for Vitals {
 pub(super) async fn now(scene: &Scene) -> Result<Vitals, Failed> {
     let cluster = &scene.servers.cluster;
     let general = cluster.monitoring(0, "varz").await?;
-    let streams = cluster.monitoring(0, "jsz").await?;
+    let streams = cluster.monitoring(0, "jsz?accounts=1&streams=1").await?;
     let veteran = scene.crew.members[0].process.pid();
     let count = |value: &Value| value.as_u64().unwrap_or(u64::MAX);
     Ok(Vitals {
@@ -85,6 +95,7 @@ pub(super) async fn now(scene: &Scene) -> Result<Vitals, Failed> {
         subscriptions: count(&general["subscriptions"]),
         consumers: count(&streams["consumers"]),
         present: present(&scene.client().await?).await,
+        keys: keys(&streams),
     })
 }
 
@@ -104,6 +115,19 @@ pub(super) async fn at_rest(scene: &Scene) -> Result<Vitals, Failed> {
         tasks,
         ..now(scene).await?
     })
+}
+
+fn keys(streams: &Value) -> BTreeMap<String, u64> {
+    let accounts = streams["account_details"].as_array();
+    let streams = accounts.into_iter().flatten();
+    let streams = streams.filter_map(|account| account["stream_detail"].as_array());
+    streams
+        .flatten()
+        .filter_map(|stream| {
+            let bucket = stream["name"].as_str()?.strip_prefix("KV_")?;
+            Some((bucket.to_owned(), stream["state"]["messages"].as_u64()?))
+        })
+        .collect()
 }
 
 async fn present(client: &Client) -> u64 {
@@ -149,6 +173,39 @@ pub(super) fn grown(before: &Vitals, looks: &[Vitals], after: &Vitals) -> Vec<St
         grown.push(format!("the veteran grows by {slope:.1} MiB an hour"));
     }
     grown
+}
+
+/// Buckets with more keys than there is reason for, in words.
+pub(super) fn too_many_keys(after: &Vitals, history: &History) -> Vec<String> {
+    let named = |kinds: &[Kind], kept: bool| {
+        let operations = history.operations.iter();
+        let named: BTreeSet<&str> = operations
+            .filter(|operation| kinds.contains(&operation.kind) && (operation.kept || !kept))
+            .map(|operation| operation.key.as_str())
+            .collect();
+        named.len() as u64
+    };
+    let kept = named(&[Kind::Workflow], true);
+    let reasons = [
+        ("agents", 1),
+        // A state of a workflow sends its effect under a key; there are three, and each checkpoint was forked.
+        (
+            "outcomes",
+            named(&[Kind::Keyed, Kind::Submit, Kind::Failing], false)
+                + 3 * (named(&[Kind::Workflow], false) + kept),
+        ),
+        ("workflows", named(&[Kind::Workflow], false) + kept),
+        // The bucket keeps the last eight of each.
+        ("checkpoints", 8 * kept),
+    ];
+    let mut many = Vec::new();
+    for (bucket, keys) in &after.keys {
+        let reason = reasons.iter().find(|(part, _)| bucket.contains(part));
+        if let Some((_, most)) = reason.filter(|(_, most)| keys > most) {
+            many.push(format!("bucket {bucket}: {keys} keys, reason for {most}"));
+        }
+    }
+    many
 }
 
 /// Least squares over looks that are half a minute apart.
