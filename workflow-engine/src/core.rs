@@ -18,6 +18,7 @@ mod started;
 mod table;
 
 pub(crate) use advance::{Next, Outcome, Ran};
+pub(crate) use draft::ended_attempt;
 pub(crate) use drive::{Action, Drive, End, Input, Versioned};
 pub(crate) use started::{Shapes, started};
 

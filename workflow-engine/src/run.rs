@@ -85,9 +85,9 @@ async fn whole(
 }
 
 /// The exit hook of a state that somebody else has decided to leave.
-pub(crate) async fn exit(steps: &Steps, scope: &Scope) {
+pub(crate) async fn exit(steps: &Steps, state: &StateShape, scope: &Scope) {
     let Some(hook) = &steps.on_exit else { return };
-    if let Err(error) = guarded(hook(scope.part(Part::Exit))).await {
+    if let Err(error) = in_time(state, guarded(hook(scope.part(Part::Exit)))).await {
         tracing::error!(
             definition = %scope.record.definition,
             state = %scope.record.state,

@@ -410,6 +410,14 @@ impl<'a> Draft<'a> {
         record.epoch = epoch;
         record.updated_at = now_ms;
         record.status = status;
+        let drove = record.driver.as_ref().map(|driver| driver.task.as_str());
+        if driver.is_none() && drove == Some(author.driver.task.as_str()) {
+            // It may come once more before it is acknowledged, when many others have been taken in since it was.
+            record.taken.retain(|task| *task != author.driver.task);
+            record.taken.push(author.driver.task.clone());
+            let surplus = record.taken.len().saturating_sub(MAX_TAKEN);
+            record.taken.drain(..surplus);
+        }
         record.driver = driver;
         record.wake_in_ms = record
             .wait

@@ -337,6 +337,12 @@ impl Drive {
             ) => self.read_again(),
             (Stage::Advancing(ran), Input::TooLarge(error)) => self.advance_too_large(ran, error),
             (Stage::TakingIn, Input::TooLarge(error)) => self.take_in_too_large(error),
+            // Nobody would hear of the refusal, and the workflow would wait for ever.
+            (Stage::Appending | Stage::Applying, Input::TooLarge(_))
+                if self.task.task == Verb::Wake =>
+            {
+                Action::End(End::Later(TOO_LARGE_DELAY))
+            }
             (Stage::Appending | Stage::Applying, Input::TooLarge(error)) => self.refuse(error),
             // Not even the smallest change fits: a person has to look at it, and an engine with more room may do it.
             (Stage::TakingOver(_) | Stage::Parking, Input::TooLarge(_)) => {

@@ -337,8 +337,9 @@ impl Driving<'_> {
     async fn exit_state(&self, lease: &Lease) {
         if let Some((definition, scope)) = self.definition().zip(self.scope(lease))
             && let Some(steps) = definition.steps.get(&scope.record.state)
+            && let Some(state) = definition.shape.state(&scope.record.state)
         {
-            run::exit(steps, &scope).await;
+            run::exit(steps, state, &scope).await;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::HeaderMap;
 use mcp_runtime::{
-    Event, Format, McpError, Name, Raw, code, telemetry,
+    Event, Format, McpError, Name, Raw, Token, code, telemetry,
     transport::{self, StoreError},
 };
 use serde::Serialize;
@@ -14,6 +14,7 @@ use tracing::Instrument;
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
+    core::ended_attempt,
     effect::{Effect, EffectKind, EventEffect},
     record::{WorkflowRecord, WorkflowStatus},
     store::Parked,
@@ -26,6 +27,9 @@ use super::{
     settle::{answering, encoded},
     trace::given,
 };
+
+/// How often one timer is published when the wait is another each time.
+const MOST_CORRECTIONS: u32 = 8;
 
 /// How long one publish is repeated before it is begun anew.
 pub(super) const PUBLISH_TIME: Duration = Duration::from_secs(20);
@@ -136,7 +140,14 @@ impl Doing {
                 entry,
                 attempt,
                 at_ms,
-            } => self.schedule(*entry, *attempt, *at_ms).await,
+            } => {
+                let timer = Timer {
+                    entry: *entry,
+                    attempt: *attempt,
+                    at_ms: *at_ms,
+                };
+                self.schedule(timer).await
+            }
             EffectKind::Checkpoint { name, epoch } => {
                 self.keep(&WorkflowCheckpoint::of(&self.record, name, *epoch))
                     .await
@@ -247,13 +258,36 @@ impl Doing {
     }
 
     /// A task that the server delivers when its time has come. One per workflow: a later one replaces it.
-    async fn schedule(&self, entry: u64, attempt: u32, at_ms: u64) -> Result<(), StoreError> {
+    ///
+    /// The later publish need not be that of the later wait: one may be repeated over an outage while another engine goes on.
+    /// So whoever has published looks whether it is still waited for, and puts right what it has replaced.
+    async fn schedule(&self, timer: Timer) -> Result<(), StoreError> {
+        let id = self.record.id.as_str();
+        let mut timer = timer;
+        let mut message_id = timer.task_id(id);
+        for _ in 0..MOST_CORRECTIONS {
+            self.publish_timer(&timer, &message_id).await?;
+            let now = self.home.store.read_fresh(id).await?;
+            match now.and_then(|now| Timer::waited_for(&now.record)) {
+                Some(other) if other != timer => timer = other,
+                _ => return Ok(()),
+            }
+            // The stream knows the usual one already, and would not store it again.
+            message_id = format!("{}.{}", timer.task_id(id), Token::random().as_str());
+        }
+        Err(StoreError::Unavailable {
+            reason: "the workflow waits for something else each time".to_owned(),
+        })
+    }
+
+    async fn publish_timer(&self, timer: &Timer, message_id: &str) -> Result<(), StoreError> {
         let store = &self.home.store;
         let id = &self.record.id;
+        let at_ms = timer.at_ms;
         let mut task = Task::new(Verb::Wake, self.definition.clone(), id.clone(), at_ms);
-        task.id = format!("{id}.{entry}.{attempt}.wake");
-        task.entry = Some(entry);
-        task.attempt = Some(attempt);
+        task.id = timer.task_id(id.as_str());
+        task.entry = Some(timer.entry);
+        task.attempt = Some(timer.attempt);
         let body = task.encode().map_err(|error| StoreError::Refused {
             code: 0,
             description: error.to_string(),
@@ -264,7 +298,7 @@ impl Doing {
         let at_ms = at_ms.min(LATEST_MS);
         headers.insert("Nats-Schedule", format!("@at {}", rfc3339(at_ms)));
         headers.insert("Nats-Schedule-Target", target);
-        headers.insert("Nats-Msg-Id", task.id.as_str());
+        headers.insert("Nats-Msg-Id", message_id);
         headers.insert("Content-Type", Format::Msgpack.content_type());
         let scheduling =
             transport::publish(&self.home.client, schedule, headers, body, PUBLISH_TIME);
@@ -277,6 +311,31 @@ impl Doing {
         let agent = self.home.client.name().as_str();
         let outcome = if done { "stored" } else { "failed" };
         telemetry::workflow_persisted(agent, self.definition.as_str(), what, outcome);
+    }
+}
+
+/// When a workflow is to be woken, and for what.
+#[derive(Clone, PartialEq, Eq)]
+struct Timer {
+    entry: u64,
+    attempt: u32,
+    at_ms: u64,
+}
+
+impl Timer {
+    /// The one that a workflow waits for now.
+    fn waited_for(record: &WorkflowRecord) -> Option<Self> {
+        let at_ms = record.wait.as_ref()?.until?;
+        Some(Self {
+            entry: record.entry,
+            attempt: ended_attempt(record),
+            at_ms,
+        })
+    }
+
+    /// The same for the same wait, whoever has it set.
+    fn task_id(&self, workflow_id: &str) -> String {
+        format!("{workflow_id}.{}.{}.wake", self.entry, self.attempt)
     }
 }
 

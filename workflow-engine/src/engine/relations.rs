@@ -136,13 +136,21 @@ pub(super) async fn tell(home: &Home, parent: &Parent, end: &ChildEnd) -> Result
 }
 
 /// A start that is refused has no record that could tell its parent.
-pub(super) async fn tell_refused(home: &Home, start: &Task, error: &McpError) {
+pub(super) async fn tell_refused(
+    home: &Home,
+    start: &Task,
+    error: &McpError,
+) -> Result<(), StoreError> {
     let Some(parent) = start.parent.as_ref().filter(|_| start.task == Verb::Start) else {
-        return;
+        return Ok(());
     };
     let end = never_begun(&start.workflow_id, error.clone());
-    if let Err(error) = tell(home, parent, &end).await {
-        tracing::error!(%error, "a parent cannot be told that its child was refused");
+    match tell(home, parent, &end).await {
+        Err(error) if is_final(&error) => {
+            tracing::error!(%error, "a parent cannot be told that its child was refused");
+            Ok(())
+        }
+        told => told,
     }
 }
 

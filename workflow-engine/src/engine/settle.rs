@@ -15,7 +15,7 @@ use crate::{
 };
 
 use super::{
-    home::{Home, herald},
+    home::{Home, PAUSE, herald},
     relations,
 };
 
@@ -37,7 +37,10 @@ pub(super) async fn settle(home: &Home, delivered: Delivered, ended: Ended) {
             match answered {
                 // Nobody waits to hear of it, so it is kept where somebody can find it.
                 Some(Err(error)) if task.reply_to.is_none() && task.task != Verb::Wake => {
-                    relations::tell_refused(home, &task, &error).await;
+                    if let Err(error) = relations::tell_refused(home, &task, &error).await {
+                        tracing::warn!(%error, "a parent is not told yet that its child was refused");
+                        return delivered.lease.give_back(spread(PAUSE)).await;
+                    }
                     return bury(home, delivered, *error).await;
                 }
                 Some(Ok(record)) => answer(home, &task, Ok(&record)).await,

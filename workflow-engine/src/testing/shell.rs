@@ -364,10 +364,12 @@ impl Shell {
 
     async fn exit_state(&self, core: &Drive) -> Option<()> {
         let scope = self.scope(core)?;
-        let steps = self.definition(core)?.steps.get(&scope.record.state)?;
+        let definition = self.definition(core)?;
+        let steps = definition.steps.get(&scope.record.state)?;
+        let state = definition.shape.state(&scope.record.state)?;
         tokio::select! {
             biased;
-            () = run::exit(steps, &scope) => Some(()),
+            () = run::exit(steps, state, &scope) => Some(()),
             () = self.crash.is_down() => None,
         }
     }

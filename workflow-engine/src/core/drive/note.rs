@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::record::LabelProgress;
+use crate::record::{LabelProgress, WorkflowRecord};
 
-use super::{Action, Drive, End, Stage, Versioned, run::is_continued};
+use super::{
+    Action, Drive, End, Stage, Versioned,
+    run::{begins_alike, is_continued},
+};
 
 impl Drive {
     pub(super) fn note(&mut self, progress: Vec<LabelProgress>) -> Action {
@@ -53,7 +56,9 @@ impl Drive {
         let Some(delivery) = delivery.map(|driver| driver.delivery) else {
             return Action::End(End::Silent);
         };
-        if let Some(known) = self.record().filter(|_| delivery == 0) {
+        let same_state = |known: &&WorkflowRecord| begins_alike(known, &found.record);
+        let known = (self.record()).filter(|_| delivery == 0);
+        if let Some(known) = known.filter(same_state) {
             // As for a result: a start that names no version gets that of the engine which runs it.
             Arc::make_mut(&mut found.record)
                 .version

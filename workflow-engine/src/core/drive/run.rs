@@ -39,7 +39,10 @@ impl Drive {
 
     /// The higher delivery number in the record is what silences the one before.
     pub(super) fn write_takeover(&mut self) -> Action {
-        let Some(shape) = self.shape().cloned() else {
+        // A migration that waits first leads away from the version: whoever has that to which it leads goes on.
+        let next = self.record().and_then(|record| record.inbox.first());
+        let target = next.and_then(|task| self.target_of(task));
+        let Some(shape) = self.shape().cloned().or(target) else {
             return self.ask_for_version();
         };
         let mut draft = self.draft(&shape);
@@ -217,7 +220,9 @@ impl Drive {
             return self.written(found.revision);
         }
         let unclaimed = (found.record.driver.as_ref()).is_some_and(|driver| driver.delivery == 0);
-        if let Some(known) = self.record().filter(|_| unclaimed && ran.is_some()) {
+        let same_state = |known: &&WorkflowRecord| begins_alike(known, &found.record);
+        let known = (self.record()).filter(|_| unclaimed && ran.is_some());
+        if let Some(known) = known.filter(same_state) {
             // A start that names no version gets that of the engine which runs it, not of the one which wrote first.
             Arc::make_mut(&mut found.record)
                 .version
@@ -300,6 +305,11 @@ impl Drive {
     }
 }
 
+/// Whether a start would begin in the same place by the versions of both. Where it would not, what was written first holds.
+pub(super) fn begins_alike(known: &WorkflowRecord, found: &WorkflowRecord) -> bool {
+    known.state == found.state && known.rest == found.rest
+}
+
 /// Whether nothing but tasks in the inbox has come to a record since it was known as it is here: what a state has decided
 /// meanwhile is still to be written. A start that has not written yet knows a record of epoch 0.
 pub(super) fn is_continued(known: &WorkflowRecord, found: &WorkflowRecord) -> bool {
@@ -308,4 +318,89 @@ pub(super) fn is_continued(known: &WorkflowRecord, found: &WorkflowRecord) -> bo
             == (found.entry, found.attempt, found.takeovers)
         && (known.entered, known.rest) == (found.entered, found.rest);
     same_run && found.inbox.starts_with(&known.inbox) && found.taken == known.taken
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mcp_runtime::Token;
+
+    use super::super::{Action, Drive, Input, Versioned};
+    use crate::{
+        core::{
+            simulation::{name, state},
+            started,
+        },
+        record::{Driver, WorkflowRecord, WorkflowStatus},
+        shape::{StateKind, WorkflowEvents, WorkflowShape},
+        task::{Task, Verb},
+    };
+
+    fn shape(version: &str) -> Arc<WorkflowShape> {
+        Arc::new(WorkflowShape {
+            name: name("trial"),
+            version: version.to_owned(),
+            initial: name("desk"),
+            states: vec![state("desk", StateKind::Manual, &[])],
+            on_error: None,
+            events: WorkflowEvents::All,
+            indexes: Vec::new(),
+            migrates_from: Vec::new(),
+        })
+    }
+
+    fn task(verb: Verb, id: &str) -> Task {
+        let mut task = Task::new(verb, name("trial"), Token::new("w").unwrap(), 1);
+        task.id = id.to_owned();
+        task
+    }
+
+    fn found(record: WorkflowRecord) -> Input {
+        Input::Found(Some(Box::new(Versioned {
+            record: record.into(),
+            revision: 7,
+        })))
+    }
+
+    /// Driven by `r`, which an engine with version 1 has given away for the sake of a migration to version 2.
+    fn given_away() -> WorkflowRecord {
+        let mut record = started(&task(Verb::Start, "s"), &vec![shape("1")], None, 1).unwrap();
+        (record.epoch, record.status) = (5, WorkflowStatus::Running);
+        record.rest = Some(WorkflowStatus::Waiting);
+        record.driver = Some(Driver {
+            task: "r".to_owned(),
+            delivery: 0,
+        });
+        let mut migrate = task(Verb::Migrate, "m");
+        migrate.version = Some("2".to_owned());
+        record.inbox = vec![migrate];
+        record
+    }
+
+    #[test]
+    fn migration_that_waits_goes_on_where_its_version_is_though_the_old_one_is_not() {
+        let mut drive = Drive::new(vec![shape("2")], task(Verb::Restore, "r"), 2);
+        drive.begin();
+        let mut action = drive.step(found(given_away()), 9);
+        let mut written = Vec::new();
+        for revision in 8..12 {
+            action = match action {
+                Action::Confirm { .. } => drive.step(Input::Confirmed, 9),
+                Action::Write(record, _) => {
+                    written.push((record.version.clone(), record.inbox.len()));
+                    drive.step(Input::Written(revision), 9)
+                }
+                Action::Migrate(_) | Action::AskForVersion(_) => {
+                    panic!("the version is here, and no function is declared: {action:?}")
+                }
+                other => {
+                    action = other;
+                    break;
+                }
+            };
+        }
+        assert_eq!(written.first(), Some(&("1".to_owned(), 1)), "{action:?}");
+        assert_eq!(written.last(), Some(&("2".to_owned(), 0)), "{action:?}");
+    }
 }
