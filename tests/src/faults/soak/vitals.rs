@@ -45,9 +45,9 @@ pub struct Vitals {
     pub threads: u64,
     /// Its tasks; looked at when it is alone only.
     pub tasks: Option<u64>,
-    /// Connections of the server.
+    /// Connections of the server, but for those of the senders.
     pub connections: u64,
-    /// Subscriptions of the server.
+    /// Subscriptions of these connections.
     pub subscriptions: u64,
     /// Consumers of all streams.
     pub consumers: u64,
@@ -81,7 +81,10 @@ impl fmt::Display for Vitals {
 /// While everything is at work.
 pub(super) async fn now(scene: &Scene) -> Result<Vitals, Failed> {
     let cluster = &scene.servers.cluster;
-    let general = cluster.monitoring(0, "varz").await?;
+    let open = cluster.monitoring(0, "connz?limit=4096").await?;
+    let open: Vec<&Value> = (open["connections"].as_array().into_iter().flatten())
+        .filter(|one| !is_sender(one))
+        .collect();
     let streams = cluster.monitoring(0, "jsz?accounts=1&streams=1").await?;
     let veteran = scene.crew.members[0].process.pid();
     let count = |value: &Value| value.as_u64().unwrap_or(u64::MAX);
@@ -91,8 +94,8 @@ pub(super) async fn now(scene: &Scene) -> Result<Vitals, Failed> {
         files: fs::read_dir(format!("/proc/{veteran}/fd"))?.count() as u64,
         threads: status(veteran, "Threads:"),
         tasks: None,
-        connections: count(&general["connections"]),
-        subscriptions: count(&general["subscriptions"]),
+        connections: open.len() as u64,
+        subscriptions: open.iter().map(|one| count(&one["subscriptions"])).sum(),
         consumers: count(&streams["consumers"]),
         present: present(&scene.client().await?).await,
         keys: keys(&streams),
@@ -115,6 +118,12 @@ pub(super) async fn at_rest(scene: &Scene) -> Result<Vitals, Failed> {
         tasks,
         ..now(scene).await?
     })
+}
+
+/// What was submitted is asked for its outcome at the end, so the clients of the senders live that long.
+fn is_sender(connection: &Value) -> bool {
+    let name = connection["name"].as_str();
+    name.is_some_and(|name| name.starts_with("sender_"))
 }
 
 fn keys(streams: &Value) -> BTreeMap<String, u64> {
