@@ -35,9 +35,11 @@ pub(crate) struct ByteState {
 
 /// What is to be asked for now, the highest lane first.
 ///
-/// The sum of what is asked for, here and outstanding never exceeds what is free by more than one for
-/// each lane: every lane needs one question open to hear of its work at all. The highest lane may have some more here: as many
-/// as find a place at once, because a place that becomes free while the next of them is still asked for goes to a lower lane.
+/// What is asked for, here and expected never exceeds what is free by more than one for each lane: every lane needs one
+/// question open to hear of its work at all. Expected are of a lane that had nothing left one message, however many are
+/// asked for: idle lanes would keep places from one that has work. Should they all get work at once, it waits here for a
+/// moment. The highest lane may have some more here: as many as find a place at once, because a place that becomes free
+/// while the next of them is still asked for goes to a lower lane. They take no questions from the others.
 pub(crate) fn pulls(
     lanes: [LaneState; LANES],
     capacity: u64,
@@ -53,8 +55,7 @@ pub(crate) fn pulls(
         (0, true) => LANES as u64,
         _ => LANES as u64 - 1,
     };
-    let held: u64 = lanes.iter().map(|lane| lane.outstanding + lane.ready).sum();
-    let mut budget = (free + prefetch).saturating_sub(held);
+    let mut budget = (free + prefetch).saturating_sub(counted(lanes, free));
     let idle_share = (capacity / 8).clamp(1, 64);
 
     let mut asks = [0; LANES];
@@ -79,6 +80,18 @@ pub(crate) fn pulls(
     let known = highest.pending.min(soon_free(capacity, typical));
     asks[0] = asks[0].max(known.saturating_sub(highest.outstanding + highest.ready));
     asks
+}
+
+/// How much of what is here or asked for counts against what is free.
+fn counted(lanes: [LaneState; LANES], free: u64) -> u64 {
+    let [highest, lower @ ..] = lanes.map(|lane| {
+        let expected = match lane.pending {
+            0 => lane.outstanding.min(1),
+            _ => lane.outstanding,
+        };
+        expected + lane.ready
+    });
+    highest.min(free.max(1)) + lower.iter().sum::<u64>()
 }
 
 /// How many places become free so soon that what is to begin in them should be here by then.
@@ -151,14 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_gets_what_is_free() {
-        let asks = pulls(
-            [lane(8, 0, 0), lane(8, 0, 0), lane(0, 0, 500), lane(8, 0, 0)],
-            64,
-            0,
-            None,
-        );
-        assert_eq!(asks, [0, 0, 43, 0]);
+    fn a_backlog_gets_all_that_is_free() {
+        let idle = lane(8, 0, 0);
+        let lanes = [idle, idle, lane(0, 0, 500), idle];
+        assert_eq!(pulls(lanes, 64, 0, None), [0, 0, 64, 0]);
+        let one_place = pulls(lanes, 64, 63, Some(Duration::from_secs(9)));
+        assert_eq!(one_place, [0, 0, 1, 0]);
     }
 
     #[test]
@@ -187,12 +198,28 @@ mod tests {
             capacity in 1u64..300, in_flight in 0u64..300, ms in 0u64..50,
         ) {
             let lanes = lanes.map(|(outstanding, ready, pending)| lane(outstanding, ready, pending));
-            let held: u64 = lanes.iter().map(|lane| lane.outstanding + lane.ready).sum();
             let asks = pulls(lanes, capacity, in_flight, Some(Duration::from_millis(ms)));
             let (asked, lower) = (asks.iter().sum::<u64>(), asks[1..].iter().sum::<u64>());
             let free = capacity.saturating_sub(in_flight);
-            prop_assert!(lower == 0 || held + lower <= free + 4);
-            prop_assert!(held + asked <= (free + 4).max(held) + capacity / 2);
+            let counted = counted(lanes, free);
+            prop_assert!(lower == 0 || counted + lower <= free + 4);
+            prop_assert!(counted + asked <= (free + 4).max(counted) + capacity / 2);
+            for (at, (ask, lane)) in asks.into_iter().zip(lanes).enumerate() {
+                let most = free.max(1).max(if at == 0 { capacity / 2 } else { 0 });
+                prop_assert!(ask == 0 || lane.outstanding + lane.ready + ask <= most);
+            }
+        }
+
+        #[test]
+        fn urgent_work_leaves_every_other_lane_its_question(
+            critical in (0u64..40, 0u64..40, 1u64..1000), capacity in 1u64..300, free in 0u64..300,
+        ) {
+            let (outstanding, ready, pending) = critical;
+            let none = lane(0, 0, 0);
+            let lanes = [lane(outstanding, ready, pending), none, none, none];
+            let quick = Some(Duration::from_millis(1));
+            let asks = pulls(lanes, capacity, capacity.saturating_sub(free), quick);
+            prop_assert!(asks[1..].iter().all(|ask| *ask > 0), "{asks:?}");
         }
 
         #[test]

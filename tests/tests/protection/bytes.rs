@@ -85,8 +85,8 @@ async fn claimed_bodies_count_and_one_beyond_the_capacity_runs_alone() -> TestRe
 #[tokio::test(flavor = "multi_thread")]
 async fn small_bodies_are_not_held_up() -> TestResult {
     let (_, handlers) = held(4096 * KIB, 100, 400).await?;
-    // The idle lanes keep a question open for an eighth each.
-    assert!(handlers >= 18, "{handlers}");
+    // All but what chance leaves: the questions of the idle lanes take nothing away.
+    assert!(handlers >= 28, "{handlers}");
     Ok(())
 }
 
