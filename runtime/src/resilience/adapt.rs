@@ -47,7 +47,8 @@ const MEASURED_SLOTS: u32 = 10;
 /// With fewer answers in the measured time a throughput is an accident.
 const TRUSTED_ANSWERS: u32 = 5;
 
-/// With fewer commands in the measured time a time-out is a lost target or a lost reply, not load.
+/// With fewer commands in the measured time a time-out is a lost target or a lost reply, not load; and where a target is
+/// overloaded, others have overloaded it.
 const LOADED_COMMANDS: u32 = 10;
 
 /// The part of the limit that is sent while the target works off its queue: enough for the critical commands of most
@@ -297,6 +298,12 @@ impl RateAdapter {
         if flow.commands == 0 && self.limit.is_none() {
             return false;
         }
+        let drained_lately = self
+            .drains_until
+            .is_some_and(|end| !passed(end, MEASURED, now));
+        if evidence == Evidence::Load && flow.commands < LOADED_COMMANDS && !drained_lately {
+            return false;
+        }
         let current = self.limit.unwrap_or(flow.sent / seconds);
         let least = current * self.config.max_cut;
         let done = flow.done / seconds * self.config.backoff;
@@ -304,13 +311,7 @@ impl RateAdapter {
             _ if flow.answers < TRUSTED_ANSWERS => least,
             // What queues will be done: the throughput of a busy target is its rate.
             // Of late less was sent than the limit.
-            Evidence::Load
-                if self
-                    .drains_until
-                    .is_some_and(|end| !passed(end, MEASURED, now)) =>
-            {
-                done.clamp(current * CUT_AFTER_DRAIN, current)
-            }
+            Evidence::Load if drained_lately => done.clamp(current * CUT_AFTER_DRAIN, current),
             // The first answers came late, and no evidence is from before them.
             Evidence::Load if self.limit.is_none() => (done / self.config.backoff).min(current),
             Evidence::Load => done.min(current),

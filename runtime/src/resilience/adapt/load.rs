@@ -17,6 +17,9 @@ const STALE: Duration = Duration::from_secs(10);
 /// A target with this part of its capacity in use, or less, has room for more.
 const ROOMY: f64 = 0.8;
 
+/// What a target says beyond this is not so, or no help: with it one can still reckon.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
 /// The `load` of a reply or a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadReport {
@@ -55,7 +58,10 @@ impl Load {
         self.capacity = blend(self.capacity, f64::from(report.capacity));
         self.utilization = blend(self.utilization, utilization);
         self.utilization_now = blend_over(MOMENT, self.utilization_now, utilization);
-        self.queue_wait = blend(self.queue_wait, report.queue_wait_p95.as_secs_f64());
+        self.queue_wait = blend(
+            self.queue_wait,
+            report.queue_wait_p95.min(LONGEST_WAIT).as_secs_f64(),
+        );
         self.seen = Some(self.seen.map_or(now, |seen| seen.max(now)));
     }
 

@@ -107,6 +107,7 @@ fn the_reported_load_raises_holds_and_cuts() {
         adapter.held_back();
         // Later than what waited longest was sent, and than what the report looks back on.
         now += millis(1_700);
+        (0..LOADED_COMMANDS).for_each(|_| adapter.sent(1.0, now));
         let report = LoadReport {
             capacity: 8,
             utilization,
@@ -275,4 +276,30 @@ fn a_sender_whose_critical_commands_wait_gains_even_while_others_queue() {
     };
     assert!(check(true));
     assert!(!check(false));
+}
+
+proptest! {
+    /// Whatever a target says of itself: nothing panics, and the limit stays within its bounds.
+    #[test]
+    fn hostile_figures_are_only_figures(
+        reports in prop::collection::vec(
+            (any::<u32>(), any::<f64>(), any::<u64>(), any::<u64>(), 0_u64..3_000, 0_u32..40), 1..40,
+        ),
+    ) {
+        let (mut adapter, mut now) = (RateAdapter::default(), start());
+        for (capacity, utilization, wait_s, latency_s, gap, commands) in reports {
+            now += millis(gap);
+            for _ in 0..commands {
+                adapter.sent(1.0, now);
+                adapter.observe(Signal::Done, 1.0, Duration::from_secs(latency_s), now);
+            }
+            for utilization in [utilization, 1.0] {
+                let queue_wait_p95 = Duration::from_secs(wait_s);
+                adapter.observe_load(LoadReport { capacity, utilization, queue_wait_p95 }, now);
+            }
+            adapter.observe(Signal::PushedBack, 1.0, Duration::from_secs(latency_s), now);
+            let pace = adapter.pace(now);
+            prop_assert!(pace.is_none_or(|pace| pace.is_finite() && pace > 0.0), "{pace:?}");
+        }
+    }
 }

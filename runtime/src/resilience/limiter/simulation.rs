@@ -24,11 +24,13 @@ struct Command {
     sent: Instant,
 }
 
-/// Senders that always have `offered` commands a second, and a target of `capacity` handlers that take about 50 ms.
+/// Senders that each have `offered` commands a second, and a target of `capacity` handlers that take about 50 ms.
 struct World {
     when_full: WhenFull,
     capacity: usize,
     offered: f64,
+    /// What the last sender offers, where it is another.
+    last_offers: Option<f64>,
     senders: Vec<RateLimiter>,
     waiting: VecDeque<Command>,
     running: Vec<(Instant, Command)>,
@@ -55,6 +57,7 @@ impl World {
             when_full,
             capacity: 8,
             offered,
+            last_offers: None,
             senders: (0..senders).map(|_| RateLimiter::default()).collect(),
             waiting: VecDeque::new(),
             running: Vec::new(),
@@ -88,7 +91,9 @@ impl World {
     fn send(&mut self) -> f64 {
         let mut sent = 0.0;
         for sender in 0..self.senders.len() {
-            let mut due = self.offered * TICK.as_secs_f64();
+            let is_last = sender + 1 == self.senders.len();
+            let other = self.last_offers.filter(|_| is_last);
+            let mut due = other.unwrap_or(self.offered) * TICK.as_secs_f64();
             while due > 0.0 && self.random.random_bool(due.min(1.0)) {
                 due -= 1.0;
                 if self.senders[sender]
@@ -206,4 +211,15 @@ fn a_late_comer_gets_its_share() {
     println!("{:.0?} of {}", rates.done, world.possible());
     let fair = world.possible() / 4.0;
     assert!(rates.done.iter().all(|&done| done >= 0.5 * fair));
+}
+
+#[test]
+fn a_small_sender_is_not_throttled_for_what_others_do() {
+    let mut world = World::new(WhenFull::Queues, 4, 200.0);
+    world.last_offers = Some(4.0);
+    world.run(5);
+    let rates = world.run(30);
+    println!("{:.1?} of {}", rates.done, world.possible());
+    assert!(rates.done[3] >= 0.9 * 4.0, "{:?}", rates.done);
+    assert!(rates.done() >= 0.9 * world.possible());
 }
