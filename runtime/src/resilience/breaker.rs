@@ -115,6 +115,13 @@ impl Permit {
         self.stay.is_some_and(|stay| stay.probes)
     }
 
+    /// Returns whether the breaker is still as it was when it gave out the permit. What waited for something else since
+    /// should ask again where it is not.
+    pub fn is_current(&self) -> bool {
+        self.stay
+            .is_some_and(|stay| self.breaker.lock().is_current(stay))
+    }
+
     /// Reports what the call came to and how long it `took`, from its publish to its reply.
     ///
     /// Counts only if the breaker has not changed its state since it gave out the permit: an answer to a call from

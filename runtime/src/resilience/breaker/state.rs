@@ -73,6 +73,10 @@ enum Phase {
 #[derive(Debug, Clone, Copy, Default)]
 struct Probes {
     under_way: u32,
+    /// How many may be admitted in all, where it is more than the configured number.
+    allowed: u32,
+    /// When the first of the latest set was given out.
+    given_at: Option<Instant>,
     succeeded: u32,
     failed: u32,
 }
@@ -120,11 +124,10 @@ impl Machine {
         };
         match &mut self.phase {
             Phase::Closed => Ok(stay(false)),
-            Phase::HalfOpen(probes) if probes.admitted() < self.config.probes => {
-                probes.under_way += 1;
-                Ok(stay(true))
-            }
-            Phase::HalfOpen(_) => refuse(RefusalReason::Probing, PROBING_RETRY),
+            Phase::HalfOpen(probes) => match probes.admit(&self.config, now) {
+                true => Ok(stay(true)),
+                false => refuse(RefusalReason::Probing, PROBING_RETRY),
+            },
             Phase::Open { until } => refuse(
                 RefusalReason::CircuitOpen,
                 until.saturating_duration_since(now),
@@ -158,6 +161,10 @@ impl Machine {
             // Nobody is admitted in these, so no stay leads here.
             Phase::Open { .. } | Phase::ForcedOpen { .. } => {}
         }
+    }
+
+    pub(super) fn is_current(&self, stay: Stay) -> bool {
+        stay.number == self.stay
     }
 
     pub(super) fn release(&mut self, stay: Stay) {
@@ -300,6 +307,22 @@ impl Phase {
 impl Probes {
     fn admitted(self) -> u32 {
         self.under_way + self.succeeded + self.failed
+    }
+
+    /// Admits one more, unless as many are as may. Probes that are under way for as long as the breaker would have been
+    /// open hold nobody up: another set is let through beside them.
+    fn admit(&mut self, config: &BreakerConfig, now: Instant) -> bool {
+        if self.admitted() >= self.allowed.max(config.probes) {
+            let slow = |since| now.saturating_duration_since(since) >= config.open_for;
+            if !self.given_at.is_some_and(slow) {
+                return false;
+            }
+            self.allowed = self.admitted().saturating_add(config.probes);
+            self.given_at = None;
+        }
+        self.given_at.get_or_insert(now);
+        self.under_way += 1;
+        true
     }
 
     /// A slow probe failed: it may be what the breaker opened for.

@@ -113,6 +113,36 @@ fn probes_beyond_the_limit_are_refused_until_one_is_given_back() {
 }
 
 #[test]
+fn slow_probes_hold_up_the_next_for_one_open_time_at_most() {
+    let (breaker, now) = (exact(), start());
+    fail(&breaker, 20, now);
+    let now = now + seconds(5);
+    let stuck: Vec<_> = (0..3).map(|_| breaker.admit(now).unwrap()).collect();
+    assert!(breaker.admit(now + seconds(4)).is_err());
+    let later = now + seconds(5);
+    let next: Vec<_> = (0..3).map(|_| breaker.admit(later).unwrap()).collect();
+    assert!(
+        breaker.admit(later + seconds(4)).is_err(),
+        "one set at a time"
+    );
+    for probe in next.into_iter().take(2) {
+        probe.record(Outcome::Success, QUICK, later);
+    }
+    assert_eq!(state(&breaker, later), BreakerState::Closed);
+    drop(stuck);
+    assert_eq!(breaker.snapshot(later).probing, 0);
+}
+
+#[test]
+fn a_permit_is_current_while_the_breaker_stays_as_it_is() {
+    let (breaker, now) = (exact(), start());
+    let early = breaker.admit(now).unwrap();
+    assert!(early.is_current());
+    fail(&breaker, 20, now);
+    assert!(!early.is_current());
+}
+
+#[test]
 fn answers_from_before_the_opening_count_for_nothing() {
     let (breaker, now) = (exact(), start());
     let early: Vec<_> = (0..5).map(|_| breaker.admit(now).unwrap()).collect();
@@ -205,13 +235,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever callers do with their permits: a half-open breaker never has more probes under way than allowed, and
-    /// once all permits are back, none is missing.
+    /// Whatever callers do with their permits: a half-open breaker never has more probes under way than one set for each
+    /// open time that passes, and once all permits are back, none is missing.
     #[test]
     fn probes_are_bounded_and_permits_never_leak(steps in steps()) {
         let config = BreakerConfig { min_calls: 3, ..BreakerConfig::default() };
         let breaker = CircuitBreaker::new(Checked::new(config).unwrap());
-        let (mut now, mut held) = (start(), Vec::new());
+        let began = start();
+        let (mut now, mut held) = (began, Vec::new());
         for step in steps {
             match step {
                 Step::Admit => held.extend(breaker.admit(now)),
@@ -222,7 +253,8 @@ proptest! {
                 Step::Drop(n) if !held.is_empty() => drop(held.swap_remove(n % held.len())),
                 Step::Record(..) | Step::Drop(_) => {}
             }
-            prop_assert!(breaker.snapshot(now).probing <= 3);
+            let sets = 1 + (now - began).as_secs() / 5;
+            prop_assert!(u64::from(breaker.snapshot(now).probing) <= 3 * sets);
         }
         held.clear();
         prop_assert_eq!(breaker.snapshot(now).probing, 0);
