@@ -237,6 +237,7 @@ impl SendError {
             } => {
                 let error = McpError::temporary(code::CIRCUIT_OPEN)
                     .message(message)
+                    .refused_by_sender()
                     .retry_after(whole_millis(*retry_after));
                 match forced {
                     true => error.detail("forced", true),
@@ -245,6 +246,7 @@ impl SendError {
             }
             Self::RateLimited { retry_after, .. } => McpError::temporary(code::RATE_LIMITED)
                 .message(message)
+                .refused_by_sender()
                 .retry_after(whole_millis(*retry_after)),
             Self::TooLarge { .. } => McpError::permanent(code::PAYLOAD_TOO_LARGE).message(message),
             Self::Invalid { .. } => McpError::permanent(code::INVALID_MESSAGE).message(message),

@@ -3,6 +3,8 @@
 mod breakers;
 mod changes;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -34,8 +36,11 @@ pub use status::BreakerStatus;
 
 pub(crate) use changes::Unpublished;
 
-/// Targets remembered; a program that sends to more forgets all and begins anew with them.
+/// Targets remembered; a program that sends to more forgets those that it has not used of late.
 const MOST_TARGETS: usize = 4_096;
+
+/// A pause that a target asks for is no longer: it may be a mistake, and nothing is heard of it meanwhile.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// How the policies of every target are configured.
 #[derive(Debug, Clone, Copy, Default)]
@@ -133,7 +138,7 @@ impl Target {
             let now = Instant::now().into_std();
             self.breakers.state(&sending.action, now)
         });
-        let permits = admitted.map_err(|refusal| self.refused(refusal))?;
+        let mut permits = admitted.map_err(|refusal| self.refused(refusal))?;
         let asked = Instant::now();
         let waited = self
             .limiter
@@ -146,12 +151,31 @@ impl Target {
             asked.elapsed(),
         );
         waited.map_err(|refusal| self.refused(refusal))?;
+        // While it waited the target may have died.
+        if !permits.are_current() {
+            let admitted = self
+                .breakers
+                .admit(&sending.action, Instant::now().into_std());
+            self.note_transitions(&sending.source, Some(&sending.action));
+            permits = admitted.map_err(|refusal| self.refused(refusal))?;
+        }
         Ok(Pass {
             target: self,
             permits,
             sending,
             began: Instant::now(),
         })
+    }
+
+    /// Whether nothing would be lost by forgetting it; the stricter, what it has just done neither.
+    fn is_idle(&self, strictly: bool, now: Instant) -> bool {
+        let breakers = match strictly {
+            true => self.breakers.are_quiet(now.into_std()),
+            false => self.breakers.are_closed(now.into_std()),
+        };
+        let limiter = self.limiter.snapshot(now.into_std());
+        let unlimited = limiter.limit.is_none() || !strictly;
+        breakers && unlimited && limiter.paused_for.is_none() && limiter.waiting == [0; 4]
     }
 
     fn refused(&self, refusal: Refusal) -> SendError {
@@ -218,9 +242,9 @@ impl Pass<'_> {
         let limited = reply
             .error
             .as_ref()
-            .filter(|error| error.code == code::RATE_LIMITED);
+            .filter(|error| error.code == code::RATE_LIMITED && !error.is_refusal_of_sender());
         if let Some(delay) = limited.and_then(|error| error.retry_delay) {
-            target.limiter.pause(now + delay);
+            target.limiter.pause(now + delay.min(LONGEST_PAUSE));
         }
     }
 }
@@ -231,7 +255,7 @@ fn breaker_outcome(outcome: &Result<Reply, SendError>) -> Outcome {
     match outcome {
         Ok(Reply {
             error: Some(error), ..
-        }) if is_push_back(error) => Outcome::Ignored,
+        }) if is_push_back(error) || error.is_refusal_of_sender() => Outcome::Ignored,
         Ok(Reply {
             error: Some(error), ..
         }) if error.is_temporary() => Outcome::Failure,
@@ -245,7 +269,10 @@ fn signal(outcome: &Result<Reply, SendError>) -> Option<Signal> {
     match outcome {
         Ok(Reply {
             error: Some(error), ..
-        }) if is_push_back(error) => Some(Signal::PushedBack),
+        }) if error.is_of_one_limit() => None,
+        Ok(Reply {
+            error: Some(error), ..
+        }) if is_push_back(error) && !error.is_refusal_of_sender() => Some(Signal::PushedBack),
         Ok(_) => Some(Signal::Done),
         Err(SendError::Timeout { .. }) => Some(Signal::TimedOut),
         Err(_) => None,
@@ -297,12 +324,20 @@ impl Targets {
         if let Some(target) = by_name.get(name) {
             return Arc::clone(target);
         }
-        if by_name.len() >= MOST_TARGETS {
-            by_name.clear();
+        let now = Instant::now();
+        for strictly in [true, false] {
+            if by_name.len() >= MOST_TARGETS {
+                by_name.retain(|_, target| {
+                    Arc::strong_count(target) > 1 || !target.is_idle(strictly, now)
+                });
+            }
         }
         let target = Target::new(name, self.protection, &self.places, &self.changes);
         let target = Arc::new(target);
-        by_name.insert(name.clone(), Arc::clone(&target));
+        // Of as many that are all in need of their state, none is given up for another.
+        if by_name.len() < MOST_TARGETS {
+            by_name.insert(name.clone(), Arc::clone(&target));
+        }
         target
     }
 
@@ -358,7 +393,7 @@ impl Targets {
         opened
     }
 
-    /// Closes a breaker by hand, or all of a target.
+    /// Closes a breaker by hand, or all of a target; then a pause that the target asked for ends, too.
     pub(crate) fn reset_breaker(&self, source: &Name, target: &Name, action: Option<&Name>) {
         let known = self.lock().get(target).cloned();
         let Some(target) = known else { return };
@@ -366,6 +401,7 @@ impl Targets {
         match action {
             Some(action) => target.note_transitions(source, Some(action)),
             None => {
+                target.limiter.resume();
                 target.note_transitions(source, None);
                 let actions = target.breakers.actions();
                 actions

@@ -159,6 +159,11 @@ pub struct McpError {
     pub details: Map<String, Value>,
 }
 
+/// Details by which the policies of whoever sends tell apart what concerns them.
+const REFUSED_BY: &str = "refused_by";
+const SENDER: &str = "sender";
+const LIMIT_ON: &str = "limit_on";
+
 fn map_or_null<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Map<String, Value>, D::Error> {
@@ -231,6 +236,25 @@ impl McpError {
     pub fn detail(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
         self.details.insert(key.into(), value.into());
         self
+    }
+
+    /// Says that a policy of whoever sends refused it, on behalf of another target: an agent that passes it on is itself
+    /// neither overloaded nor broken.
+    pub(crate) fn refused_by_sender(self) -> Self {
+        self.detail(REFUSED_BY, SENDER)
+    }
+
+    pub(crate) fn is_refusal_of_sender(&self) -> bool {
+        self.details.get(REFUSED_BY).is_some_and(|by| by == SENDER)
+    }
+
+    /// Says that only this action has no room.
+    pub(crate) fn of_limit_on(self, action: &str) -> Self {
+        self.detail(LIMIT_ON, action)
+    }
+
+    pub(crate) fn is_of_one_limit(&self) -> bool {
+        self.code == code::OVERLOADED && self.details.contains_key(LIMIT_ON)
     }
 
     /// Whether trying again can help.

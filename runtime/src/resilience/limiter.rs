@@ -136,10 +136,18 @@ impl RateLimiter {
         self.change(|queue| queue.pause(until));
     }
 
+    /// Ends a pause: an operator knows better.
+    pub fn resume(&self) {
+        let mut queue = self.lock();
+        queue.resume();
+        wake_head(&queue);
+    }
+
     /// Returns the limiter's figures.
     pub fn snapshot(&self, now: Instant) -> LimiterSnapshot {
-        let mut queue = self.lock();
-        queue.follow(now);
+        // A limit that is over by now is over for whoever waits, too.
+        self.change(|queue| queue.follow(now));
+        let queue = self.lock();
         LimiterSnapshot {
             limit: queue.limit(),
             paused_for: queue.pause_left(now),

@@ -58,6 +58,11 @@ pub(super) struct Permits {
 }
 
 impl Permits {
+    /// Whether neither breaker has changed since.
+    pub(super) fn are_current(&self) -> bool {
+        self.counting.is_current() && self.gate.as_ref().is_none_or(Permit::is_current)
+    }
+
     pub(super) fn record(self, outcome: Outcome, took: Duration, now: Instant) {
         self.counting.record(outcome, took, now);
         if let Some(gate) = self.gate.filter(Permit::is_probe) {
@@ -173,6 +178,18 @@ impl Breakers {
             BreakerScope::TargetAndAction => self.of_action(action),
         };
         breaker.as_ref().unwrap_or(&self.whole).snapshot(now).state
+    }
+
+    /// Whether nothing would be forgotten with them: all closed, and nothing counted.
+    pub(super) fn are_quiet(&self, now: Instant) -> bool {
+        let mut all = self.snapshots(now).into_iter();
+        all.all(|(_, it)| it.state == BreakerState::Closed && it.calls == 0 && it.probing == 0)
+    }
+
+    /// Whether none is open or probing.
+    pub(super) fn are_closed(&self, now: Instant) -> bool {
+        let mut all = self.snapshots(now).into_iter();
+        all.all(|(_, it)| it.state == BreakerState::Closed)
     }
 
     /// The actions that have a breaker.

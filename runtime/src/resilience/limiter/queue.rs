@@ -151,6 +151,10 @@ impl<W> Queue<W> {
         self.paused_until = self.paused_until.max(Some(until));
     }
 
+    pub(super) fn resume(&mut self) {
+        self.paused_until = None;
+    }
+
     pub(super) fn observe(
         &mut self,
         lane: Priority,

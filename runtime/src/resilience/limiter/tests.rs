@@ -232,3 +232,56 @@ fn a_command_that_overtakes_wakes_the_one_it_made_due() {
         assert!(low < normal && normal - begin < millis(1_500));
     });
 }
+
+#[test]
+fn the_end_of_a_pause_wakes_whoever_waits() {
+    run(async {
+        let (limiter, begin) = (RateLimiter::default(), clock());
+        limiter.pause(begin + millis(1_000));
+        let waiting = limiter.acquire(Priority::Normal, None);
+        let resuming = async {
+            tokio::time::sleep(millis(100)).await;
+            limiter.resume();
+        };
+        let (waited, ()) = tokio::join!(waiting, resuming);
+        waited.unwrap();
+        assert!(close_to(clock() - begin, millis(100)));
+    });
+}
+
+#[test]
+fn a_look_at_the_figures_lifts_a_forgotten_limit_for_whoever_waits() {
+    run(async {
+        let adapt = AdaptConfig {
+            min_rate: 0.1,
+            forget_after: millis(1_000),
+            ..AdaptConfig::default()
+        };
+        let config = LimiterConfig {
+            adapt,
+            max_wait: millis(20_000),
+            reserve: Duration::ZERO,
+            ..LimiterConfig::default()
+        };
+        let limiter = RateLimiter::new(Checked::new(config).unwrap());
+        limiter.try_acquire(Priority::Normal, clock()).unwrap();
+        for _ in 0..20 {
+            limiter.observe(Priority::Normal, Signal::PushedBack, millis(1), clock());
+            tokio::time::sleep(millis(900)).await;
+        }
+        while limiter.try_acquire(Priority::Critical, clock()).is_ok() {}
+        let begin = clock();
+        let waiting = limiter.acquire(Priority::Normal, None);
+        let looking = async {
+            tokio::time::sleep(millis(1_100)).await;
+            assert_eq!(limiter.snapshot(clock()).limit, None);
+        };
+        let (waited, ()) = tokio::join!(waiting, looking);
+        waited.unwrap();
+        assert!(
+            close_to(clock() - begin, millis(1_100)),
+            "{:?}",
+            clock() - begin
+        );
+    });
+}
