@@ -247,7 +247,7 @@ impl<R> SendCommand<R> {
             }
         };
         let asked = Instant::now();
-        let deadline = asked + self.timeout;
+        let deadline = asked + self.timeout.min(LONGEST_WAIT);
         let mut retry = RetryState::new(retry, Some(deadline.into_std()));
         let target = self.client.target(&command.target);
         let cancel = self
@@ -270,8 +270,8 @@ impl<R> SendCommand<R> {
         let mut last_real = None;
         let outcome = loop {
             let began = Instant::now();
-            let attempt_deadline =
-                deadline.min(began + self.attempt_timeout.unwrap_or(self.timeout));
+            let attempt_timeout = self.attempt_timeout.unwrap_or(self.timeout);
+            let attempt_deadline = deadline.min(began + attempt_timeout.min(LONGEST_WAIT));
             if new_message {
                 command.ttl_ms = match self.ttl {
                     // What is left: a retry is worth no more than the wait for it.
@@ -499,6 +499,9 @@ pub(crate) fn compose(
         parameters,
     ))
 }
+
+/// A longer time-out is for ever to whoever waits, and more than a clock can be set to.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -18,7 +18,7 @@ use crate::{
     presence,
     resilience::{Checked, RetryConfig},
     script,
-    send::{LONGEST_PUBLISH, compose, millis, outgoing, store_error},
+    send::{LONGEST_PUBLISH, LONGEST_WAIT, compose, millis, outgoing, store_error},
     store::{self, Outgoing, StoreError},
     telemetry::{self, Publishing},
     trace::TraceContext,
@@ -331,7 +331,7 @@ impl Submitted {
         if let Some(outcome) = self.scripted.clone() {
             return self.read(outcome);
         }
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout.min(LONGEST_WAIT);
         let mut pause = FIRST_LOOK;
         loop {
             let record = find(&self.client, &self.target, &self.action, &self.key).await?;
