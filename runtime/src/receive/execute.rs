@@ -142,20 +142,7 @@ impl Shared {
         command: &Arc<Command>,
         slot: &mut Slot,
     ) -> Verdict {
-        let mut admission = inbound.admit(self, command);
-        let arrived = Instant::now();
-        let _berth = match self.berth(inbound, command, slot, admission.is_ok()).await {
-            Ok(berth) => berth,
-            // Whoever submitted it asks for its outcome: that it was cancelled is one.
-            Err(verdict)
-                if verdict.is_final() && inbound.lease.is_some() && command.retry.is_some() =>
-            {
-                admission = Err(cancelled_error());
-                Berth(None)
-            }
-            Err(verdict) => return *verdict,
-        };
-        admission = admission.and_then(|remaining| still_worth_it(remaining, arrived.elapsed()));
+        let admission = inbound.admit(self, command);
         let stored_under = match OutcomeKey::of(command) {
             Ok(key) => key,
             Err(error) => {
@@ -176,6 +163,15 @@ impl Shared {
             (Some(key), admission) => self.once(inbound, command, &key, admission, slot).await,
             (None, Err(refusal)) => self.refuse(inbound, command, refusal),
             (None, Ok(remaining)) => {
+                let arrived = Instant::now();
+                let _berth = match self.berth(inbound, command, slot).await {
+                    Ok(berth) => berth,
+                    Err(verdict) => return *verdict,
+                };
+                let remaining = match still_worth_it(remaining, arrived.elapsed()) {
+                    Ok(remaining) => remaining,
+                    Err(refusal) => return self.refuse(inbound, command, refusal),
+                };
                 let answerer = inbound.answerer(self, &command.id, command.attempt);
                 let began = Instant::now();
                 match self
@@ -193,33 +189,29 @@ impl Shared {
     }
 
     /// Waits for the action's own limit, aside: other actions have the place meanwhile.
-    async fn berth(
+    pub(super) async fn berth(
         &self,
         inbound: &Inbound,
         command: &Command,
         slot: &mut Slot,
-        admitted: bool,
     ) -> Result<Berth, Box<Verdict>> {
-        let limited = self
-            .bulkheads
-            .of_action(command.action.as_str())
-            .filter(|_| admitted);
-        let Some(limit) = limited else {
+        let Some(limit) = self.bulkheads.of_action(command.action.as_str()) else {
             return Ok(Berth(None));
         };
         if let Ok(permit) = Arc::clone(&limit).try_acquire_owned() {
             return Ok(Berth(Some(permit)));
         }
         if inbound.lease.is_none() {
-            let error = McpError::temporary(code::OVERLOADED)
-                .message(format!(
-                    "`{}` runs as often at once as it may",
-                    command.action
-                ))
-                .retry_after(self.load.typical().unwrap_or(CANCEL_GRACE));
+            let error = self.busy(format!(
+                "`{}` runs as often at once as it may",
+                command.action
+            ));
+            let error = error.of_limit_on(command.action.as_str());
             return Err(Box::new(self.refuse(inbound, command, error)));
         }
-        slot.step_aside();
+        if let Some(verdict) = self.step_aside(inbound, command, slot) {
+            return Err(Box::new(verdict));
+        }
         let mut permit = None;
         let waiting = async { permit = limit.acquire_owned().await.ok() };
         if let Some(verdict) = self.wait(inbound, command, waiting).await {
@@ -229,6 +221,32 @@ impl Shared {
             return Err(Box::new(verdict));
         }
         Ok(Berth(permit))
+    }
+
+    /// Lets a command wait aside, while there is room; then it is to come again, and all others go on.
+    pub(super) fn step_aside(
+        &self,
+        inbound: &Inbound,
+        command: &Command,
+        slot: &mut Slot,
+    ) -> Option<Verdict> {
+        if slot.try_step_aside() {
+            return None;
+        }
+        if inbound.lease.is_none() {
+            let error = self.busy("too many commands wait for their turn".to_owned());
+            return Some(self.refuse(inbound, command, error));
+        }
+        // Slower with age, as what waits for another instance.
+        let after = (inbound.age(self) / 4).clamp(PASS_ON_DELAY, 40 * PASS_ON_DELAY);
+        slot.goes_away(after);
+        Some(Verdict::Later(after))
+    }
+
+    fn busy(&self, message: String) -> McpError {
+        McpError::temporary(code::OVERLOADED)
+            .message(message)
+            .retry_after(self.load.typical().unwrap_or(CANCEL_GRACE))
     }
 
     /// A response frame.
@@ -340,7 +358,7 @@ pub(super) enum Ended {
     Abandoned,
 }
 
-fn cancelled_error() -> McpError {
+pub(super) fn cancelled_error() -> McpError {
     McpError::permanent(code::CANCELLED).message("cancelled by the control verb")
 }
 

@@ -170,18 +170,32 @@ impl Intake {
             }
         };
         let [critical, high, normal, low] = &mut self.pullers;
+        let stored = async {
+            tokio::select! {
+                // The lanes by their rank.
+                biased;
+                message = critical.next() => Happening::Pulled(Priority::Critical, message),
+                message = high.next() => Happening::Pulled(Priority::High, message),
+                message = normal.next() => Happening::Pulled(Priority::Normal, message),
+                message = low.next() => Happening::Pulled(Priority::Low, message),
+            }
+        };
+        let realtime = &mut self.realtime;
+        let arrival = async {
+            tokio::select! {
+                // By chance: a flood of the one must not keep out what is urgent of the other.
+                Some(message) = realtime.next() => Happening::Realtime(message),
+                pulled = stored => pulled,
+            }
+        };
         tokio::select! {
-            // In this order: the drain first, then ends before beginnings, then the lanes by their rank.
+            // In this order: the drain first, then ends before beginnings.
             biased;
             () = self.drain.cancelled() => Happening::Drain,
             () = self.slots.freed() => Happening::SlotFreed,
             Ok(()) = self.connections.changed() => Happening::Reconnected,
             Some(message) = self.control.next() => Happening::Control(message),
-            Some(message) = self.realtime.next() => Happening::Realtime(message),
-            message = critical.next() => Happening::Pulled(Priority::Critical, message),
-            message = high.next() => Happening::Pulled(Priority::High, message),
-            message = normal.next() => Happening::Pulled(Priority::Normal, message),
-            message = low.next() => Happening::Pulled(Priority::Low, message),
+            arrived = arrival => arrived,
             () = look_again => Happening::LookAgain,
         }
     }
@@ -289,7 +303,7 @@ impl Intake {
             let _held = held;
             let waited = inbound.age(&shared);
             telemetry::queue_wait(shared.agent.as_str(), &inbound.message.subject, waited);
-            let _running = shared.load.begin(waited);
+            let slot = slot.counts(shared.load.begin(waited));
             // Boxed: it is large, and a task is moved before it is pinned.
             let scope = inbound.processing.scope();
             scope.run(Box::pin(shared.process(inbound, slot))).await;

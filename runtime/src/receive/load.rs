@@ -32,15 +32,37 @@ pub(crate) struct LoadMeter {
     waits: Mutex<Waits>,
 }
 
-/// A command that runs.
+/// A command that runs, or has a pause in which it only waits for its turn.
 pub(crate) struct Running {
     meter: Arc<LoadMeter>,
-    began: Instant,
+    /// `None` in a pause.
+    since: Option<Instant>,
+    worked: Duration,
+}
+
+impl Running {
+    /// Counts it no longer, until it goes on.
+    pub(crate) fn pause(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.worked += since.elapsed();
+            self.meter.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn go_on(&mut self) {
+        if self.since.is_none() {
+            self.meter.in_flight.fetch_add(1, Ordering::Relaxed);
+            self.since = Some(Instant::now());
+        }
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.meter.note_end(self.began.elapsed());
+        // What ends in a pause has not come to its work.
+        if let Some(since) = self.since {
+            self.meter.note_end(self.worked + since.elapsed());
+        }
     }
 }
 
@@ -66,7 +88,8 @@ impl LoadMeter {
         self.note_begin(waited);
         Running {
             meter: Arc::clone(self),
-            began: Instant::now(),
+            since: Some(Instant::now()),
+            worked: Duration::ZERO,
         }
     }
 
@@ -136,6 +159,22 @@ impl LoadMeter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_only_waits_is_no_load() {
+        let meter = Arc::new(LoadMeter::new(4));
+        let mut running = meter.begin(Duration::ZERO);
+        let utilization = || meter.load().utilization;
+        assert_eq!(utilization(), 0.25);
+        running.pause();
+        running.pause();
+        assert_eq!(utilization(), 0.0);
+        running.go_on();
+        assert_eq!(utilization(), 0.25);
+        running.pause();
+        drop(running);
+        assert_eq!((utilization(), meter.typical()), (0.0, None));
+    }
 
     #[test]
     fn load_tells_what_runs_and_what_waited() {

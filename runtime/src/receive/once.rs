@@ -22,7 +22,8 @@ use crate::{
 use super::{
     Shared,
     again::again,
-    execute::{Ended, Fence},
+    bulkhead::Berth,
+    execute::{Ended, Fence, cancelled_error},
     inbound::{Inbound, MAX_DEATHS},
     slots::Slot,
     verdict::Verdict,
@@ -36,6 +37,15 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Between two tries to renew a reservation while the server is away.
 const RENEWAL_PAUSE: Duration = Duration::from_millis(300);
+
+/// What a command needs to run, as far as it has it.
+struct Turn<'a> {
+    slot: &'a mut Slot,
+    /// `None` until it is taken, and while it is given back.
+    berth: Option<Berth>,
+    admission: Result<Option<Duration>, McpError>,
+    began: Instant,
+}
 
 impl Shared {
     /// Takes a command with an outcome through to its verdict.
@@ -59,18 +69,32 @@ impl Shared {
             match self.outcomes.board(key) {
                 Boarding::Mine(flight) => break flight,
                 Boarding::Wait(over) => {
-                    slot.step_aside();
+                    if let Some(verdict) = self.step_aside(inbound, command, slot) {
+                        return verdict;
+                    }
                     if let Some(verdict) = self.wait(inbound, command, over.cancelled()).await {
                         return verdict;
                     }
                 }
             }
         };
-        let mut reservation = match self.reserve(inbound, command, key, slot).await {
+        let mut turn = Turn {
+            slot,
+            berth: None,
+            admission,
+            began,
+        };
+        let mut reservation = match self.reserve(inbound, command, key, &mut turn).await {
             Ok(reservation) => reservation,
             Err(verdict) => return *verdict,
         };
         failpoint("outcome.reserved");
+        // The berth is held to the end.
+        let Turn {
+            berth: _berth,
+            admission,
+            ..
+        } = turn;
         let admission = admission
             .and_then(|remaining| still_worth_it(remaining, began.elapsed()))
             .and_then(|remaining| survivable(inbound, &reservation.record).map(|()| remaining));
@@ -115,7 +139,7 @@ impl Shared {
         inbound: &Inbound,
         command: &Command,
         key: &OutcomeKey,
-        slot: &mut Slot,
+        turn: &mut Turn<'_>,
     ) -> Result<Reservation, Box<Verdict>> {
         // Mostly there is nothing yet: the first try saves the look.
         let mut found = Found::default();
@@ -140,7 +164,14 @@ impl Shared {
                     return Err(Box::new(self.refuse(inbound, command, error)));
                 }
                 Action::Wait => {
-                    slot.step_aside();
+                    // Others of its action may run meanwhile.
+                    turn.berth = None;
+                    // Stored anew it would no longer be the message that it inherits from.
+                    if looks.inherits() {
+                        turn.slot.step_aside();
+                    } else if let Some(verdict) = self.step_aside(inbound, command, turn.slot) {
+                        return Err(Box::new(verdict));
+                    }
                     if let Some(verdict) = self.wait(inbound, command, sleep(pause)).await {
                         return Err(Box::new(verdict));
                     }
@@ -148,9 +179,7 @@ impl Shared {
                 }
                 Action::Take => {
                     // The place first: a reservation would pass while its command waits for one.
-                    if let Some(verdict) = self.wait(inbound, command, slot.step_back()).await {
-                        return Err(Box::new(verdict));
-                    }
+                    self.take_place(inbound, command, turn).await?;
                     let errors = looks.errors(&found);
                     let record = self.reserved(inbound, command, key, errors);
                     match self
@@ -174,6 +203,38 @@ impl Shared {
                 Ok(found) => found,
                 Err(error) => return Err(Box::new(self.unavailable(inbound, command, &error))),
             };
+        }
+    }
+
+    /// Takes all that a command needs to run: its action's berth, and a place.
+    async fn take_place(
+        &self,
+        inbound: &Inbound,
+        command: &Command,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Box<Verdict>> {
+        if turn.berth.is_none() && turn.admission.is_ok() {
+            match self.berth(inbound, command, turn.slot).await {
+                Ok(berth) => turn.berth = Some(berth),
+                // Whoever submitted it asks for its outcome: that it was cancelled is one.
+                Err(verdict)
+                    if verdict.is_final() && inbound.lease.is_some() && command.retry.is_some() =>
+                {
+                    turn.admission = Err(cancelled_error());
+                }
+                Err(verdict) => return Err(verdict),
+            }
+        }
+        if let Some(verdict) = self.wait(inbound, command, turn.slot.step_back()).await {
+            return Err(Box::new(verdict));
+        }
+        let worth = turn.admission.clone();
+        match worth.and_then(|remaining| still_worth_it(remaining, turn.began.elapsed())) {
+            // Not an outcome: with the same key it may be tried again.
+            Err(refusal) if command.retry.is_none() => {
+                Err(Box::new(self.refuse(inbound, command, refusal)))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -49,6 +49,16 @@ impl Shared {
                 )
                 .await;
             }
+            Verdict::Later(after) => {
+                inbound.processing.ends(Ending::Retry);
+                // Not a NAK: deliveries without an end count as deaths.
+                let again = Again {
+                    after,
+                    elsewhere: false,
+                    failures: 0,
+                };
+                self.send_later(inbound, command, again).await;
+            }
             Verdict::Final(end) => self.finish(inbound, command, *end).await,
         }
     }

@@ -1,11 +1,20 @@
 //! The places in which handlers run, and the bytes of the bodies that are here.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::load::Running;
+
+/// Commands that were sent away for a while, at most. With more, the intake closes until some are through: to take in and
+/// put back a whole queue would be work without end.
+const MOST_AWAY: u32 = 500;
 
 /// As many places as the agent has capacity, and as many bytes.
 #[derive(Clone)]
@@ -13,6 +22,7 @@ pub(super) struct Slots {
     free: Arc<Semaphore>,
     freed: Arc<Notify>,
     aside: Arc<AtomicU32>,
+    away: Arc<AtomicU32>,
     capacity: u32,
     bytes: Arc<Bytes>,
 }
@@ -35,6 +45,7 @@ pub(super) struct Held {
 pub(super) struct Slot {
     slots: Slots,
     permit: Option<OwnedSemaphorePermit>,
+    running: Option<Running>,
 }
 
 impl Slots {
@@ -48,6 +59,7 @@ impl Slots {
             free: Arc::new(Semaphore::new(capacity as usize)),
             freed: Arc::default(),
             aside: Arc::default(),
+            away: Arc::default(),
             capacity,
         }
     }
@@ -71,6 +83,7 @@ impl Slots {
         Some(Slot {
             slots: self.clone(),
             permit: Some(permit),
+            running: None,
         })
     }
 
@@ -122,12 +135,56 @@ impl Slots {
 }
 
 impl Slot {
+    /// Has what runs here counted as load, except while it is aside.
+    pub(super) fn counts(mut self, running: Running) -> Self {
+        self.running = Some(running);
+        self
+    }
+
     /// Gives the place back while the command only waits.
     pub(super) fn step_aside(&mut self) {
-        if self.permit.take().is_some() {
+        if self.permit.is_some() {
             self.slots.aside.fetch_add(1, Ordering::Relaxed);
-            self.slots.freed.notify_one();
+            self.leave_place();
         }
+    }
+
+    /// As [`step_aside`](Self::step_aside), where fewer wait aside than there are places, or no more can be sent away;
+    /// tells whether it did.
+    pub(super) fn try_step_aside(&mut self) -> bool {
+        if self.permit.is_none() {
+            return true;
+        }
+        let (aside, capacity) = (&self.slots.aside, self.slots.capacity);
+        let one_more = |aside: u32| (aside < capacity).then(|| aside + 1);
+        let entered = aside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        match entered {
+            Ok(_) => self.leave_place(),
+            Err(_) if self.slots.away.load(Ordering::Relaxed) >= MOST_AWAY => self.step_aside(),
+            Err(_) => return false,
+        }
+        true
+    }
+
+    fn leave_place(&mut self) {
+        self.permit = None;
+        if let Some(running) = &mut self.running {
+            running.pause();
+        }
+        self.slots.freed.notify_one();
+    }
+
+    /// Counts the command as sent away for so long; it has not come to its work.
+    pub(super) fn goes_away(&mut self, time: Duration) {
+        if let Some(running) = &mut self.running {
+            running.pause();
+        }
+        let away = Arc::clone(&self.slots.away);
+        away.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            away.fetch_sub(1, Ordering::Relaxed);
+        });
     }
 
     /// Takes a place again, before whatever has not begun yet.
@@ -136,6 +193,9 @@ impl Slot {
             // The semaphore is never closed.
             self.permit = Arc::clone(&self.slots.free).acquire_owned().await.ok();
             self.slots.aside.fetch_sub(1, Ordering::Relaxed);
+            if let Some(running) = &mut self.running {
+                running.go_on();
+            }
             self.slots.freed.notify_one();
         }
     }
@@ -189,6 +249,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_command_that_waits_is_no_load() {
+        let meter = Arc::new(crate::receive::LoadMeter::new(1));
+        let utilization = || meter.load().utilization;
+        let slots = Slots::new(1, 10);
+        let slot = slots.try_take().unwrap();
+        let mut slot = slot.counts(meter.begin(Duration::ZERO));
+        assert_eq!(utilization(), 1.0);
+        slot.step_aside();
+        assert_eq!(utilization(), 0.0);
+        slot.step_back().await;
+        assert_eq!(utilization(), 1.0);
+        drop(slot);
+        assert_eq!(utilization(), 0.0);
+    }
+
+    #[tokio::test]
     async fn whom_the_others_wait_for_can_always_come_back() {
         let slots = Slots::new(1, 10);
         let mut leader = slots.try_take().unwrap();
@@ -216,6 +292,21 @@ mod tests {
         drop((first, second, claim));
         assert_eq!(slots.free_bytes(), 10);
         assert!(slots.fits(11));
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_no_room_aside_keeps_its_place_until_too_many_are_away() {
+        let slots = Slots::new(1, 10);
+        let mut first = slots.try_take().unwrap();
+        assert!(first.try_step_aside() && first.try_step_aside());
+        let mut second = slots.try_take().unwrap();
+        assert!(!second.try_step_aside());
+        assert_eq!(slots.in_use(), 1, "the intake is open but for its place");
+        for _ in 0..MOST_AWAY {
+            second.goes_away(Duration::from_secs(60));
+        }
+        assert!(second.try_step_aside(), "nowhere else to go");
+        assert!(slots.try_take().is_none(), "and the intake is closed");
     }
 
     #[test]

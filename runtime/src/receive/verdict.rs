@@ -18,6 +18,8 @@ pub(super) enum Verdict {
         elsewhere: bool,
         failures: u32,
     },
+    /// It has not come to its turn and is stored anew, to come again after this.
+    Later(Duration),
     /// Another instance has it or will have it: nothing is said and nothing settled.
     Abandon,
 }

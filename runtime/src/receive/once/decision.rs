@@ -87,13 +87,13 @@ impl Looks {
             OutcomeState::Reserved if record.owner == asking.instance => Action::Take,
             // That of this very message. Mostly its first owner is gone; but a server that restarts may deliver again
             // what somebody works on.
-            OutcomeState::Reserved if same_message => self.inherit(found, now),
+            OutcomeState::Reserved if same_message => self.wait_for_silence(found, now),
             OutcomeState::Reserved => Action::Wait,
         }
     }
 
     /// Once its owner has shown no sign of life for a while, counted from when it was first seen like this.
-    fn inherit(&mut self, found: &Found, now: Instant) -> Action {
+    fn wait_for_silence(&mut self, found: &Found, now: Instant) -> Action {
         let seen_before = (self.legacy.as_ref())
             .filter(|legacy| legacy.revision == found.revision)
             .map(|legacy| legacy.seen_at);
@@ -109,6 +109,11 @@ impl Looks {
             true => Action::Take,
             false => Action::Wait,
         }
+    }
+
+    /// Whether it is a reservation of this very message that was waited for.
+    pub(super) fn inherits(&self) -> bool {
+        self.legacy.is_some()
     }
 
     /// The errors of earlier attempts, which whoever takes the key goes on with.
