@@ -12,6 +12,8 @@ use crate::{
 pub(crate) struct Rounds {
     settings: Settings,
     rows: Vec<Row>,
+    /// How many times as many rounds the next rows have.
+    times: usize,
 }
 
 impl Rounds {
@@ -19,7 +21,13 @@ impl Rounds {
         Self {
             settings,
             rows: Vec::new(),
+            times: 1,
         }
+    }
+
+    /// From now on there are so many times the rounds: for rows whose two sides differ by less than two rounds of one do.
+    pub(crate) fn times(&mut self, times: usize) {
+        self.times = times;
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -47,7 +55,7 @@ impl Rounds {
             .await
             .map_err(|error| failed("raw", error))?;
         let mut pairs = Vec::new();
-        for round in 0..self.settings.rounds {
+        for round in 0..self.settings.rounds * self.times {
             let pair = if round % 2 == 0 {
                 let ours = ours(window).await;
                 (ours, raw(window).await)
