@@ -75,6 +75,19 @@ fn the_examples_are_doc_tests_of_the_sdk() {
 }
 
 #[test]
+fn small_examples_stay_small() {
+    for folder in ["workflows", "operations"] {
+        let folder = workspace().join("agent-sdk/examples").join(folder);
+        for file in std::fs::read_dir(folder).expect("there are examples") {
+            let file = file.expect("it can be read").path();
+            let text = std::fs::read_to_string(&file).expect("it can be read");
+            let lines = text.lines().count();
+            assert!(lines < 60, "{} has {lines} lines", file.display());
+        }
+    }
+}
+
+#[test]
 fn links_lead_somewhere() {
     for page in PAGES {
         for link in between(&read(page), "](", ')')

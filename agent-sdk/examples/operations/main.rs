@@ -2,6 +2,7 @@
 //!
 //! Each brings its server, agent and workflow; `make test` runs them all.
 
+mod repair;
 mod schedule;
 mod search;
 mod test_kit;
@@ -10,7 +11,7 @@ use std::error::Error;
 
 use mcp_agent_sdk::TestBroker;
 
-const EXAMPLES: [&str; 3] = ["schedule", "search", "test_kit"];
+const EXAMPLES: [&str; 4] = ["repair", "schedule", "search", "test_kit"];
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -27,6 +28,7 @@ async fn run(name: &str) -> Result<(), Box<dyn Error>> {
     let broker = TestBroker::start().await?;
     let client = broker.client().await?;
     match name {
+        "repair" => Box::pin(repair::run(&client)).await,
         "schedule" => Box::pin(schedule::run(&client)).await,
         _ => Box::pin(search::run(&client)).await,
     }

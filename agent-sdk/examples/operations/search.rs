@@ -38,10 +38,8 @@ pub(crate) async fn run(client: &Client) -> Result<(), Box<dyn Error>> {
 
     let of_acme = WorkflowFilter::default().field("customer", "acme").limit(2);
     let first = workflows.search_workflows(&of_acme).await?;
-    let next = first.next.ok_or("there are three")?;
-    let second = workflows
-        .search_workflows(&of_acme.clone().after(&next))
-        .await?;
+    let next = of_acme.clone().after(&first.next.ok_or("there are three")?);
+    let second = workflows.search_workflows(&next).await?;
     println!(
         "acme has {} + {} orders",
         first.workflows.len(),

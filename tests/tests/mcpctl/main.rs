@@ -13,6 +13,7 @@ mod leftovers;
 mod messages;
 mod new;
 mod operate;
+mod repair;
 mod retries;
 mod schedule;
 mod send;
