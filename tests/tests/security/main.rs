@@ -5,4 +5,5 @@ mod realm;
 mod secrets;
 mod tenants;
 mod thief;
+mod versions;
 mod work;

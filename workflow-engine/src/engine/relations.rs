@@ -28,8 +28,9 @@ pub(super) async fn start(
     record: &WorkflowRecord,
     children: &[ChildStart],
 ) -> Result<(), StoreError> {
+    let patience = Instant::now() + FIRST_SEEN;
     for child in children {
-        let started = match until_known(home, &child.definition).await? {
+        let started = match until_known(home, &child.definition, patience).await? {
             true => start_one(home, record, child).await,
             false => Err(unknown(&child.definition)),
         };
@@ -98,13 +99,16 @@ async fn is_taken(home: &Home, child: &ChildStart) -> Result<bool, StoreError> {
 }
 
 /// Whether any engine has ever brought a definition. Nobody would ever take up a start of one that none has.
-async fn until_known(home: &Home, definition: &Name) -> Result<bool, StoreError> {
-    let began = Instant::now();
+async fn until_known(
+    home: &Home,
+    definition: &Name,
+    patience: Instant,
+) -> Result<bool, StoreError> {
     loop {
         if home.has(definition) || home.store.knows(definition).await? {
             return Ok(true);
         }
-        if began.elapsed() >= FIRST_SEEN {
+        if Instant::now() >= patience {
             return Ok(false);
         }
         tokio::time::sleep(PAUSE).await;

@@ -142,7 +142,8 @@ impl Drawing<'_> {
         self.publish(format!("{ns}.timer.{definition}.*.*"));
         self.publish(format!("{ns}.evt.workflow.*"));
         self.publish(format!("{ns}.dead.workflow.{definition}"));
-        self.publish(format!("$KV.{ns}_definitions.{definition}.*"));
+        // Versions may have dots, and below them are the notes of parked workflows.
+        self.publish(format!("$KV.{ns}_definitions.{definition}.>"));
     }
 
     fn drives(&mut self, definition: &str) {
