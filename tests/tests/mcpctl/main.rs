@@ -8,6 +8,7 @@ mod dead;
 mod dev;
 mod events;
 mod explain;
+mod fork;
 mod history;
 mod leftovers;
 mod messages;

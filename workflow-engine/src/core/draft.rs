@@ -490,7 +490,12 @@ pub(crate) fn effect_id(epoch: u64, kind: &EffectKind) -> String {
 /// What `change` says goes over what `data` says.
 pub(super) fn merged(data: &Raw, change: &Raw) -> Raw {
     type Map = std::collections::BTreeMap<String, Raw>;
-    let (Ok(mut all), Ok(changes)) = (data.decode::<Map>(), change.decode::<Map>()) else {
+    let changes = change.decode::<Map>();
+    if changes.as_ref().is_ok_and(Map::is_empty) {
+        // No change, whatever the data are.
+        return data.clone();
+    }
+    let (Ok(mut all), Ok(changes)) = (data.decode::<Map>(), changes) else {
         return change.clone();
     };
     all.extend(changes);
@@ -522,5 +527,6 @@ mod tests {
         );
         check(json!(7), json!({"a": 1}), json!({"a": 1}));
         check(json!({"a": 1}), json!("text"), json!("text"));
+        check(json!("text"), json!({}), json!("text"));
     }
 }

@@ -20,7 +20,8 @@ Exit codes with --wait: 0 it completed, or waits for somebody; 1 it failed or wa
 neither came within --timeout. An id that is there already starts nothing: its workflow is shown as it is.
 With --json the document is the workflow's record.
 
-Try: mcpctl workflow start probe_pipeline --id order-17 -p '{\"sleep_ms\": 200}' --wait";
+Try: mcpctl workflow start probe_pipeline --id order-17 -p '{\"sleep_ms\": 200}' --wait
+     mcpctl workflow start probe_pipeline --fork-of order-17 --checkpoint before_edit";
 
 /// Starts a workflow. It exists as soon as its start is stored, and runs as soon as an engine has time.
 #[derive(Debug, Args)]
@@ -39,6 +40,12 @@ pub(crate) struct StartArgs {
     version: Option<String>,
     #[command(flatten)]
     data: Parameters,
+    /// Begins as a checkpoint of this workflow; the parameters go over its data
+    #[arg(long, value_name = "WORKFLOW", requires = "checkpoint")]
+    fork_of: Option<Token>,
+    /// The checkpoint of --fork-of
+    #[arg(long, value_name = "NAME", requires = "fork_of")]
+    checkpoint: Option<Name>,
     /// The conversation that the workflow belongs to
     #[arg(long, value_name = "ID")]
     conversation: Option<String>,
@@ -59,6 +66,9 @@ pub(super) async fn run(args: StartArgs, global: &Global) -> Result<(), Failure>
     let mut start = workflows.create_workflow(args.definition.as_str(), state, &data);
     if let Some(id) = &args.id {
         start = start.id(id.as_str());
+    }
+    if let Some((origin, checkpoint)) = args.fork_of.as_ref().zip(args.checkpoint.as_ref()) {
+        start = start.fork_of(origin.as_str(), checkpoint.as_str());
     }
     if let Some(version) = &args.version {
         start = start.version(version);
