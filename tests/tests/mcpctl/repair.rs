@@ -25,11 +25,14 @@ fn says(report: &Finished, subject: &str) -> [String; 3] {
 
 /// As an administrator would by mistake: a task that an engine had, and a record whose checkpoints stay.
 async fn lose(client: &Client) {
-    let tasks = client.jetstream().get_stream("mcp_tasks_0").await.unwrap();
+    let jetstream = client.jetstream();
+    let tasks = jetstream.get_stream("mcp_tasks_0").await.expect("a stream");
     let start = "mcp.wf.probe_pipeline.0.start.lost";
-    assert_eq!(tasks.purge().filter(start).await.unwrap().purged, 1);
-    let records = client.jetstream().get_key_value("mcp_workflows_0");
-    records.await.unwrap().purge("gone").await.unwrap();
+    let purged = tasks.purge().filter(start).await.expect("it is purged");
+    assert_eq!(purged.purged, 1);
+    let records = jetstream.get_key_value("mcp_workflows_0").await;
+    let records = records.expect("a bucket");
+    records.purge("gone").await.expect("it is purged");
 }
 
 #[tokio::test]
