@@ -8,7 +8,7 @@ RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 export THEME QUICK FULL ROWS
 
 .DEFAULT_GOAL := help
-.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test cluster faults soak fuzz bench deploy-check render helm lint fmt deny doc clean
+.PHONY: help tools nats-server conformance-python build demo jaeger jaeger-test test cluster simulate faults soak fuzz bench deploy-check render helm lint fmt deny doc clean
 
 help: ## this table
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,10 @@ bench: nats-server ## ours against raw async-nats (QUICK=1 a first look, FULL=1 
 	$(CARGO) build $(LOCKED) --release --workspace --bin mcpctl --bin against_raw
 	$(CARGO) bench $(LOCKED) -p mcp-runtime --bench policies
 	@$(RELEASE)/against_raw $${ROWS:+"$$ROWS"}
+
+simulate: nats-server ## the workflow engine: 100,000 interleavings of its core, and 100,000 workflows that wait
+	MCP_SIMULATIONS=100000 $(CARGO) test $(LOCKED) -p mcp-workflow-engine --lib simulation -- --nocapture
+	CROWD=100000 $(CARGO) test $(LOCKED) -p mcp-tests --test workflows crowd -- --nocapture
 
 faults: nats-server ## the matrix of faults (QUICK=1 the short cells, SEED=7 CELLS="F3 F5" replays some)
 	$(CARGO) build $(LOCKED) -p mcpctl

@@ -11,8 +11,8 @@ use crate::{
     scene::{Scene, path},
 };
 
-/// How long the state takes.
-const STATE: Duration = Duration::from_secs(4);
+/// How long the state takes: longer than a delivery may stay unacknowledged, so that its lease has to be renewed.
+const STATE: Duration = Duration::from_secs(12);
 
 type Answer = JoinHandle<Result<WorkflowRecord, WorkflowError>>;
 

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(super) use script::{name, state};
 use world::World;
 
-/// What a normal test run can afford; `make faults` and whoever changes the core run more.
+/// What a normal test run can afford; `make simulate` and whoever changes the core run more.
 const SIMULATIONS: u64 = 20_000;
 
 /// So many steps and no end: it goes in circles.
