@@ -146,6 +146,8 @@ impl Client {
             source: Box::new(source),
         };
         let requester = Requester::of(&config.checked_identity()?);
+        // From before the first subscription: its refusal may come at any time.
+        let refusals = denials.listen();
         let replies = Replies::subscribe(&nats, namespace.reply(requester.as_str(), "*"))
             .await
             .map_err(|_| ConnectError::Lost { url: url.clone() })?;
@@ -154,7 +156,7 @@ impl Client {
             url: url.clone(),
             subject: denied.subject,
         };
-        let checked = denials.unless_anything_is_refused(topology::check_server(&jetstream));
+        let checked = refusals.unless_anything_is_refused(topology::check_server(&jetstream));
         checked.await.map_err(denied)?.map_err(topology_error)?;
         let wanted = TopologyConfig {
             namespace: namespace.to_string(),
@@ -319,9 +321,14 @@ impl Client {
         let agent = Name::new(agent).map_err(|error| SendError::Invalid {
             reason: error.to_string(),
         })?;
+        let refusals = self.denials().listen();
         let sent = cancel::cancel(self, &agent, command_id).await;
         sent.map_err(|error| SendError::Transport {
             reason: error.to_string(),
+        })?;
+        let refused = cancel::unless_refused(self, refusals, &agent).await;
+        refused.map_err(|denied| SendError::PermissionDenied {
+            subject: denied.subject,
         })
     }
 

@@ -12,6 +12,7 @@ use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
 
 use crate::{
     client::Client,
+    denials::Denied,
     persistence::{ReadError, StreamReader, StreamState, delete_message},
 };
 
@@ -73,6 +74,12 @@ pub enum DeadLetterError {
         /// Why.
         reason: String,
     },
+    /// This connection may not use a subject that this needs.
+    #[error("the server does not let this connection use {subject}")]
+    PermissionDenied {
+        /// What was asked.
+        subject: String,
+    },
     /// The server cannot be reached, or refused.
     #[error("cannot {verb} dead letters: {reason}")]
     Server {
@@ -100,8 +107,11 @@ impl DeadLetters {
         &self,
         filter: &DeadLetterFilter,
     ) -> Result<Vec<DeadLetter>, DeadLetterError> {
-        let state = self.state("list").await?;
-        self.list_until(filter, state).await
+        let listing = async {
+            let state = self.state("list").await?;
+            self.list_until(filter, state).await
+        };
+        self.unless_refused(listing).await
     }
 
     /// Reads one letter with its headers and parameters.
@@ -109,6 +119,10 @@ impl DeadLetters {
     /// # Errors
     /// When there is no such letter, or the server does not answer.
     pub async fn show(&self, sequence: u64) -> Result<OpenedLetter, DeadLetterError> {
+        self.unless_refused(self.open(sequence)).await
+    }
+
+    async fn open(&self, sequence: u64) -> Result<OpenedLetter, DeadLetterError> {
         let state = self.state("read").await?;
         let stream = self.stream("read").await?;
         match stream.raw_message_builder().sequence(sequence).send().await {
@@ -126,11 +140,21 @@ impl DeadLetters {
     /// When there is no such letter, or the server refuses.
     pub async fn delete(&self, sequence: u64) -> Result<(), DeadLetterError> {
         let stream = self.stream("delete").await?;
-        match delete_message(&stream, sequence).await {
+        let deleting = async { Ok(delete_message(&stream, sequence).await) };
+        match self.unless_refused(deleting).await? {
             Ok(true) => Ok(()),
             Ok(false) => Err(DeadLetterError::NotFound { sequence }),
             Err(error) => Err(failed("delete", error)),
         }
+    }
+
+    /// What the server does not answer, because this connection may not ask it, is an error at once.
+    async fn unless_refused<T>(
+        &self,
+        asking: impl Future<Output = Result<T, DeadLetterError>>,
+    ) -> Result<T, DeadLetterError> {
+        let denials = self.client.denials();
+        denials.unless_a_question_is_refused(asking).await?
     }
 
     async fn list_until(
@@ -174,6 +198,14 @@ impl DeadLetters {
             .get_stream_no_info(name)
             .await
             .map_err(|error| failed(verb, error))
+    }
+}
+
+impl From<Denied> for DeadLetterError {
+    fn from(denied: Denied) -> Self {
+        Self::PermissionDenied {
+            subject: denied.subject,
+        }
     }
 }
 

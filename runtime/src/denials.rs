@@ -8,6 +8,9 @@ use tokio::sync::broadcast::{
 /// Refusals that a waiting publisher may lag behind; each is a mistake in somebody's rights.
 const BACKLOG: usize = 64;
 
+/// Questions for more messages.
+const PULLS: &str = "$JS.API.CONSUMER.MSG.NEXT.";
+
 /// What the server refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -63,17 +66,34 @@ impl Denials {
         }
     }
 
-    /// As [`Denials::unless_refused`], for anything that speaks to JetStream or listens for its answers.
-    pub(crate) async fn unless_anything_is_refused<T>(
+    /// As [`Denials::unless_refused`], for several questions to JetStream. Pulls are none: a worker repeats its refused ones for ever.
+    pub(crate) async fn unless_a_question_is_refused<T>(
         &self,
+        asking: impl Future<Output = T>,
+    ) -> Result<T, Denied> {
+        self.unless_one_is_refused(is_question, asking).await
+    }
+
+    /// As [`Denials::unless_refused`], for publishes to the subjects that are the asker's.
+    pub(crate) async fn unless_one_is_refused<T>(
+        &self,
+        is_ours: impl Fn(&str) -> bool,
         asking: impl Future<Output = T>,
     ) -> Result<T, Denied> {
         let mut refusals = self.listen();
         tokio::select! {
             biased;
             answer = asking => Ok(answer),
-            subject = refusals.next_about_connecting() => Err(Denied { subject }),
+            subject = refusals.next_of(is_ours) => Err(Denied { subject }),
         }
+    }
+
+    /// As [`Denials::unless_refused`], for anything that speaks to JetStream or listens for its answers.
+    pub(crate) async fn unless_anything_is_refused<T>(
+        &self,
+        asking: impl Future<Output = T>,
+    ) -> Result<T, Denied> {
+        self.listen().unless_anything_is_refused(asking).await
     }
 }
 
@@ -82,6 +102,10 @@ impl Denials {
 #[error("the server does not let this connection use {subject}")]
 pub(crate) struct Denied {
     pub(crate) subject: String,
+}
+
+fn is_question(subject: &str) -> bool {
+    subject.starts_with("$JS.API.") && !subject.starts_with(PULLS)
 }
 
 /// Hears of refusals.
@@ -93,6 +117,33 @@ impl Listening {
     /// Waits until the server refuses a publish to `subject`, mostly for ever.
     pub(crate) async fn refused(&mut self, subject: &str) {
         while self.next().await != Refusal::Publish(subject.to_owned()) {}
+    }
+
+    /// As [`Denials::unless_anything_is_refused`], from the beginning of the listening.
+    pub(crate) async fn unless_anything_is_refused<T>(
+        mut self,
+        asking: impl Future<Output = T>,
+    ) -> Result<T, Denied> {
+        tokio::select! {
+            biased;
+            answer = asking => Ok(answer),
+            subject = self.next_about_connecting() => Err(Denied { subject }),
+        }
+    }
+
+    /// Waits for the refusal of a question, as in [`Denials::unless_a_question_is_refused`].
+    pub(crate) async fn refused_question(mut self) -> Denied {
+        let subject = self.next_of(is_question).await;
+        Denied { subject }
+    }
+
+    async fn next_of(&mut self, is_ours: impl Fn(&str) -> bool) -> String {
+        loop {
+            match self.next().await {
+                Refusal::Publish(subject) if is_ours(&subject) => return subject,
+                _ => {}
+            }
+        }
     }
 
     async fn next_about_connecting(&mut self) -> String {
@@ -142,6 +193,21 @@ fn read(error: &str) -> Option<Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_refused_question_ends_the_asking_and_a_refused_pull_does_not() {
+        let denials = Denials::default();
+        let asking = denials.unless_a_question_is_refused(std::future::pending::<()>());
+        let refusing = async {
+            tokio::task::yield_now().await;
+            for subject in ["CONSUMER.MSG.NEXT.a.b", "STREAM.INFO.c"] {
+                let error = format!("Permissions Violation for Publish to \"$JS.API.{subject}\"");
+                assert!(denials.note(&error));
+            }
+        };
+        let (denied, ()) = tokio::join!(asking, refusing);
+        assert_eq!(denied.unwrap_err().subject, "$JS.API.STREAM.INFO.c");
+    }
 
     #[tokio::test]
     async fn a_refusal_reaches_whoever_waits_for_its_subject() {

@@ -76,6 +76,7 @@ async fn publish_in(
                 size: usize::try_from(size).unwrap_or(usize::MAX),
                 limit: usize::try_from(limit).unwrap_or(usize::MAX),
             },
+            PayloadError::Denied { subject } => PublishError::PermissionDenied { subject },
             error => PublishError::Transport {
                 reason: error.to_string(),
             },

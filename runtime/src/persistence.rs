@@ -192,6 +192,12 @@ pub struct Recovered {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PersistenceError {
+    /// This connection may not use a subject that this needs.
+    #[error("the server does not let this connection use {subject}")]
+    PermissionDenied {
+        /// What was asked.
+        subject: String,
+    },
     /// The server cannot be reached, or refused.
     #[error("cannot {verb} messages on the server: {reason}")]
     Server {

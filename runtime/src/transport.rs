@@ -86,6 +86,13 @@ pub async fn unless_refused<T>(
     Ok(client.denials().unless_refused(subject, asking).await?)
 }
 
+/// Waits until the server refuses a question to JetStream of this connection, other than a pull; listens from the call on, not
+/// from the first poll.
+pub fn refused_question(client: &Client) -> impl Future<Output = StoreError> + Send + 'static {
+    let refusals = client.denials().listen();
+    async move { refusals.refused_question().await.into() }
+}
+
 /// Publishes an event under a message id that whoever publishes the same event uses too.
 ///
 /// # Errors

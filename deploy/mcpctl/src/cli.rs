@@ -1,13 +1,17 @@
 //! The command line: what every command shares, and which commands there are.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::NonEmptyStringValueParser};
 use mcp_agent_sdk::{
     Client, Config,
-    runtime::{DEFAULT_URL, env_parsed, topology::TopologyConfig},
+    runtime::{
+        DEFAULT_URL, env_parsed,
+        topology::TopologyConfig,
+        transport::{self, StoreError},
+    },
 };
-use tokio::time::timeout;
+use tokio::{sync::SetOnce, time::timeout};
 
 use crate::{commands, failure::Failure, probe};
 
@@ -58,6 +62,10 @@ pub(crate) struct Global {
     /// One JSON document on stdout, everything else on stderr
     #[arg(long, global = true)]
     pub(crate) json: bool,
+
+    /// The first question that the server refuses
+    #[arg(skip)]
+    refused: Arc<SetOnce<StoreError>>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -153,6 +161,16 @@ impl Global {
         })
     }
 
+    /// Begins to listen before the first question is asked: its refusal may be there sooner than anybody is.
+    fn hear_of_refusals(&self, client: &Client) {
+        let refusal = transport::refused_question(client);
+        let refused = Arc::clone(&self.refused);
+        tokio::spawn(async move {
+            // The first one ends the command; the others are of no matter.
+            let _ = refused.set(refusal.await);
+        });
+    }
+
     /// Connects as `mcpctl`, within a bounded time.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         self.connect_with(self.config("mcpctl")?).await
@@ -162,13 +180,22 @@ impl Global {
     pub(crate) async fn connect_with(&self, config: Config) -> Result<Client, Failure> {
         let server = config.display_url();
         match timeout(CONNECT_LIMIT, Client::connect(config)).await {
-            Ok(connected) => Ok(connected?),
+            Ok(connected) => {
+                let client = connected?;
+                self.hear_of_refusals(&client);
+                Ok(client)
+            }
             Err(_) => Err(Failure::unreachable(format!(
                 "the server at {server} did not answer within {} s",
                 CONNECT_LIMIT.as_secs()
             ))),
         }
     }
+}
+
+/// Waits until the server refuses a question: then there is no answer, and nothing else that a command could go on with.
+pub(crate) async fn refused(global: Global) -> Failure {
+    global.refused.wait().await.clone().into()
 }
 
 #[cfg(test)]

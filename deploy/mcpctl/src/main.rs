@@ -62,8 +62,23 @@ async fn telemetry(command: &mut Command) -> Option<Telemetry> {
     })
 }
 
-// Boxed, because the largest command would otherwise be the size of them all.
+/// Carries a command out, and ends it when the server refuses one of its questions.
 async fn run(cli: Cli) -> Result<(), Failure> {
+    // An agent says of itself what it may not do, and goes on.
+    let is_agent = matches!(
+        cli.command,
+        Command::Probe(_) | Command::Dev(_) | Command::Demo(_)
+    );
+    let refused = cli::refused(cli.global.clone());
+    tokio::select! {
+        biased;
+        ended = carry_out(cli) => ended,
+        failure = refused, if !is_agent => Err(failure),
+    }
+}
+
+// Boxed, because the largest command would otherwise be the size of them all.
+async fn carry_out(cli: Cli) -> Result<(), Failure> {
     let global = &cli.global;
     match cli.command {
         Command::Dev(args) => Box::pin(commands::dev::run(args, global)).await,

@@ -10,7 +10,7 @@ use crate::{
     message::{CommandSubject, Name, Raw},
     outcome::record_key,
     persistence::header,
-    store::{self, Outgoing},
+    store::{self, Outgoing, StoreError},
 };
 
 use super::{
@@ -132,7 +132,8 @@ impl DeadLetters {
                 .map_err(|error| failed("store the body of", error))?;
         }
         if let Some(key) = outcome_key(&opened, &body) {
-            outcome::remove_error(&self.client, &key, &opened.letter.id).await?;
+            let removing = outcome::remove_error(&self.client, &key, &opened.letter.id);
+            self.unless_refused(removing).await?;
         }
         let outgoing = Outgoing {
             subject: opened.letter.original_subject.clone(),
@@ -144,7 +145,10 @@ impl DeadLetters {
             },
         };
         let stored = store::store(&self.client, &outgoing, Instant::now() + STORE_TIMEOUT).await;
-        let stored = stored.map_err(|error| failed("redrive", error))?;
+        let stored = stored.map_err(|error| match error {
+            StoreError::Denied { subject } => DeadLetterError::PermissionDenied { subject },
+            error => failed("redrive", error),
+        })?;
         match self.delete(sequence).await {
             // Gone: another redrive of the same letter was faster, and its publish was the same message.
             Ok(()) | Err(DeadLetterError::NotFound { .. }) => {}
@@ -179,7 +183,7 @@ impl DeadLetters {
         filter: &DeadLetterFilter,
         edits: &Edits,
     ) -> Result<RedriveReport, DeadLetterError> {
-        let state = self.state("redrive").await?;
+        let state = self.unless_refused(self.state("redrive")).await?;
         let mut report = RedriveReport::default();
         let mut page = filter.clone();
         loop {

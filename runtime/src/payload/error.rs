@@ -19,6 +19,9 @@ pub(crate) enum PayloadError {
     /// Another body has the name.
     #[error("payload `{name}` is already stored with other bytes")]
     Taken { name: String },
+    /// This connection may not use the store.
+    #[error("the server does not let this connection use {subject}")]
+    Denied { subject: String },
     /// The server is away, or does not store.
     #[error("the payload store cannot be reached: {reason}")]
     Unavailable { reason: String },
@@ -38,6 +41,9 @@ impl PayloadError {
                 .message(message)
                 .detail("size", *size)
                 .detail("limit", *limit),
+            Self::Denied { subject } => McpError::permanent(code::PERMISSION_DENIED)
+                .message(message)
+                .detail("subject", subject.as_str()),
             Self::Unavailable { .. } => {
                 McpError::temporary(code::TRANSPORT_UNAVAILABLE).message(message)
             }
@@ -86,6 +92,10 @@ mod tests {
             code::INVALID_MESSAGE,
         );
         check(PayloadError::Taken { name: name() }, code::INVALID_MESSAGE);
+        check(
+            PayloadError::Denied { subject: name() },
+            code::PERMISSION_DENIED,
+        );
         check(
             PayloadError::Unavailable { reason: name() },
             code::TRANSPORT_UNAVAILABLE,

@@ -13,12 +13,16 @@ use super::{
     claim::{Claim, Sum},
     error::PayloadError,
 };
-use crate::client::Client;
+use crate::{
+    client::Client,
+    denials::{Denials, Denied},
+};
 
 /// The object store of one namespace.
 pub(super) struct Bucket {
     pub(super) jetstream: jetstream::Context,
     pub(super) name: String,
+    denials: Denials,
     connected: watch::Receiver<u64>,
 }
 
@@ -68,6 +72,7 @@ impl Bucket {
         Self {
             jetstream: client.jetstream().clone(),
             name: format!("{}_payloads", client.namespace()),
+            denials: client.denials().clone(),
             connected: client.connections(),
         }
     }
@@ -84,19 +89,35 @@ impl Bucket {
         format!("$O.{}.M.{}", self.name, URL_SAFE.encode(name))
     }
 
-    /// Does a step, and gives it up as soon as the connection is a new one: what was on its way over the old one
-    /// is never answered.
+    /// Does a step, and gives it up as soon as the connection is a new one, because what was on its way over the old one is
+    /// never answered, or as soon as the server refuses it: neither is that.
     pub(super) async fn on_this_connection<T>(
         &self,
         step: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let mut connected = self.connected.clone();
         connected.mark_unchanged();
+        let (prefix, stream) = (format!("$O.{}.", self.name), self.stream());
+        let questions = ["STREAM.MSG.GET", "DIRECT.GET"];
+        let questions = questions.map(|verb| format!("$JS.API.{verb}.{stream}"));
+        let is_ours = |subject: &str| {
+            subject.starts_with(&prefix) || questions.iter().any(|question| question == subject)
+        };
+        let step = self.denials.unless_one_is_refused(is_ours, step);
         tokio::select! {
             biased;
-            outcome = step => outcome,
+            outcome = step => outcome.map_err(denied)?,
             Ok(()) = connected.changed() => Err(Failure::Away("the connection was lost".to_owned())),
         }
+    }
+
+    /// Purges; `None` where that does not succeed.
+    pub(super) async fn unless_purging_is_refused<T>(
+        &self,
+        purging: impl Future<Output = Option<T>>,
+    ) -> Option<T> {
+        let subject = format!("$JS.API.STREAM.PURGE.{}", self.stream());
+        self.denials.unless_refused(&subject, purging).await.ok()?
     }
 
     /// Asks the stream's leader for an object: another replica may not have it yet.
@@ -192,6 +213,12 @@ fn says(digest: &str, sum: &Sum) -> bool {
 
 pub(super) fn away(error: impl std::fmt::Display) -> Failure {
     Failure::Away(error.to_string())
+}
+
+fn denied(denied: Denied) -> Failure {
+    Failure::Final(PayloadError::Denied {
+        subject: denied.subject,
+    })
 }
 
 pub(super) fn silent() -> Failure {

@@ -130,7 +130,7 @@ async fn look(bucket: &Bucket, claim: &Claim) -> Result<Name, Failure> {
             })
             .ok_or_else(taken)
         }
-        Err(Failure::Final(_)) => Err(taken()),
+        Err(Failure::Final(PayloadError::Differs { .. })) => Err(taken()),
         Err(failure) => Err(failure),
     }
 }
@@ -262,7 +262,8 @@ fn refused(error: jetstream::context::PublishError) -> Failure {
     }
 }
 
-/// Takes back chunks that no description names. What this misses is removed by age.
+/// Takes back chunks that no description names. What this misses is removed by age, as all is where rights are given out: who may
+/// purge may take everything from everybody.
 async fn purge(bucket: &Bucket, nuid: &str) {
     let purging = async {
         let stream = bucket
@@ -272,6 +273,7 @@ async fn purge(bucket: &Bucket, nuid: &str) {
             .ok()?;
         stream.purge().filter(bucket.chunks(nuid)).await.ok()
     };
+    let purging = bucket.unless_purging_is_refused(purging);
     if !matches!(timeout(STALL, purging).await, Ok(Some(_))) {
         tracing::debug!(nuid, "chunks of an abandoned payload are left to their age");
     }

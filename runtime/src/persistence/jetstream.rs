@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::{
     client::Client,
+    denials::Denied,
     message::Priority,
     store::{self, StoreError},
 };
@@ -87,6 +88,15 @@ impl JetStreamPersistence {
         }
     }
 
+    /// What the server does not answer, because this connection may not ask it, is an error at once.
+    async fn unless_refused<T>(
+        &self,
+        asking: impl Future<Output = Result<T, PersistenceError>>,
+    ) -> Result<T, PersistenceError> {
+        let denials = self.client.denials();
+        denials.unless_a_question_is_refused(asking).await?
+    }
+
     async fn store(&self, envelope: &Envelope) -> Result<StoredMessage, PersistenceError> {
         let Some((agent, lane, action)) = envelope.command() else {
             return Err(PersistenceError::Invalid {
@@ -102,6 +112,7 @@ impl JetStreamPersistence {
         let stored = store::store(&self.client, &outgoing, Instant::now() + STORE_TIMEOUT).await;
         let stored = stored.map_err(|error| match error {
             StoreError::TooLarge { size, limit } => PersistenceError::TooLarge { size, limit },
+            StoreError::Denied { subject } => PersistenceError::PermissionDenied { subject },
             other => server("store", other),
         })?;
         Ok(StoredMessage {
@@ -298,33 +309,52 @@ impl MessagePersistence for JetStreamPersistence {
     }
 
     fn load<'a>(&'a self, id: &'a str) -> PersistenceFuture<'a, Option<StoredMessage>> {
-        Box::pin(async move { self.counters.count(Verb::Load, self.find(id).await) })
+        Box::pin(async move {
+            self.counters
+                .count(Verb::Load, self.unless_refused(self.find(id)).await)
+        })
     }
 
     fn delete<'a>(&'a self, id: &'a str) -> PersistenceFuture<'a, u64> {
-        Box::pin(async move { self.counters.count(Verb::Delete, self.remove(id).await) })
+        Box::pin(async move {
+            self.counters
+                .count(Verb::Delete, self.unless_refused(self.remove(id)).await)
+        })
     }
 
     fn query(&self, query: MessageQuery) -> PersistenceFuture<'_, Page> {
-        Box::pin(async move { self.counters.count(Verb::Query, self.list(&query).await) })
+        Box::pin(async move {
+            self.counters
+                .count(Verb::Query, self.unless_refused(self.list(&query)).await)
+        })
     }
 
     fn mark_processed<'a>(&'a self, id: &'a str) -> PersistenceFuture<'a, bool> {
         Box::pin(async move {
-            let removed = self
-                .remove_from(&[Source::Queue, Source::Delayed], id)
-                .await;
+            let removing = self.remove_from(&[Source::Queue, Source::Delayed], id);
+            let removed = self.unless_refused(removing).await;
             self.counters
                 .count(Verb::MarkProcessed, removed.map(|copies| copies > 0))
         })
     }
 
     fn recover(&self) -> PersistenceFuture<'_, Recovered> {
-        Box::pin(async move { self.counters.count(Verb::Recover, self.left_behind().await) })
+        Box::pin(async move {
+            self.counters
+                .count(Verb::Recover, self.unless_refused(self.left_behind()).await)
+        })
     }
 
     fn stats(&self) -> PersistenceStats {
         self.counters.snapshot()
+    }
+}
+
+impl From<Denied> for PersistenceError {
+    fn from(denied: Denied) -> Self {
+        Self::PermissionDenied {
+            subject: denied.subject,
+        }
     }
 }
 

@@ -263,6 +263,7 @@ fn payload_error(error: PayloadError) -> SendError {
             size: usize::try_from(size).unwrap_or(usize::MAX),
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
         },
+        PayloadError::Denied { subject } => SendError::PermissionDenied { subject },
         error if error.is_temporary() => SendError::Transport {
             reason: error.to_string(),
         },

@@ -4,8 +4,8 @@ use async_nats::ConnectErrorKind;
 use mcp_agent_sdk::{
     McpError, SendError, ServerError, WorkflowError,
     runtime::{
-        CodeInfo, ConfigError, ConnectError, DeadLetterError, PublishError, ReceiveError,
-        persistence::PersistenceError, topology::TopologyError,
+        CodeInfo, ConfigError, ConnectError, DeadLetterError, PublishError, ReceiveError, code,
+        persistence::PersistenceError, topology::TopologyError, transport::StoreError,
     },
 };
 use serde_json::json;
@@ -13,6 +13,26 @@ use serde_json::json;
 use super::{Failure, chain};
 
 const SHOW_RIGHTS: &str = "`mcpctl auth show NAME` says what an identity may do";
+
+/// A right that is missing; `text` names the subject.
+fn denied(text: String, subject: &str) -> Failure {
+    let error = McpError::permanent(code::PERMISSION_DENIED)
+        .message(&text)
+        .detail("subject", subject);
+    let mut document = json!({ "error": error });
+    document["error"]["remedy"] = json!(SHOW_RIGHTS);
+    Failure::usage(text).remedy(SHOW_RIGHTS).document(document)
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Denied { subject } => denied(error.to_string(), subject),
+            StoreError::Unavailable { .. } => Self::unreachable(chain(&error)),
+            _ => Self::usage(chain(&error)),
+        }
+    }
+}
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
@@ -43,9 +63,7 @@ impl From<ConnectError> for Failure {
             }
             ConnectError::Refused { .. } => Self::usage(error.to_string())
                 .remedy("give others with MCP_AUTH, --creds or in the URL"),
-            ConnectError::PermissionDenied { .. } => {
-                Self::usage(error.to_string()).remedy(SHOW_RIGHTS)
-            }
+            ConnectError::PermissionDenied { subject, .. } => denied(error.to_string(), subject),
             _ if error.is_temporary() => Self::unreachable(chain(&error)),
             _ => Self::usage(chain(&error)),
         }
@@ -75,6 +93,9 @@ impl From<ServerError> for Failure {
 
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
+        if let SendError::PermissionDenied { subject } = &error {
+            return denied(error.to_string(), subject);
+        }
         let text = chain(&error);
         let failure = match &error {
             SendError::Answered { .. } | SendError::UnexpectedResult { .. } => Self::answered(text),
@@ -95,7 +116,8 @@ impl From<SendError> for Failure {
 
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
-        match error {
+        match &error {
+            PublishError::PermissionDenied { subject } => denied(error.to_string(), subject),
             PublishError::Transport { .. } => Self::unreachable(chain(&error)),
             _ => Self::usage(chain(&error)),
         }
@@ -104,7 +126,8 @@ impl From<PublishError> for Failure {
 
 impl From<PersistenceError> for Failure {
     fn from(error: PersistenceError) -> Self {
-        match error {
+        match &error {
+            PersistenceError::PermissionDenied { subject } => denied(error.to_string(), subject),
             PersistenceError::Server { .. } => Self::unreachable(chain(&error)),
             _ => Self::answered(chain(&error)),
         }
@@ -113,7 +136,8 @@ impl From<PersistenceError> for Failure {
 
 impl From<DeadLetterError> for Failure {
     fn from(error: DeadLetterError) -> Self {
-        match error {
+        match &error {
+            DeadLetterError::PermissionDenied { subject } => denied(error.to_string(), subject),
             DeadLetterError::Server { .. } => Self::unreachable(chain(&error)),
             DeadLetterError::InvalidEdit { .. } => Self::usage(chain(&error)),
             DeadLetterError::NotFound { .. } => {
@@ -159,9 +183,7 @@ impl From<ReceiveError> for Failure {
     fn from(error: ReceiveError) -> Self {
         match error {
             ReceiveError::Topology(error) => error.into(),
-            ReceiveError::PermissionDenied { .. } => {
-                Self::usage(error.to_string()).remedy(SHOW_RIGHTS)
-            }
+            ReceiveError::PermissionDenied { ref subject } => denied(error.to_string(), subject),
             _ => Self::unreachable(chain(&error)),
         }
     }
@@ -209,6 +231,8 @@ mod tests {
             Exit::Usage,
         );
         check(ServerError::NotFound.into(), Exit::Usage);
+        let subject = "$JS.API.STREAM.INFO.mcp_events".to_owned();
+        check(StoreError::Denied { subject }.into(), Exit::Usage);
         let id = "w1".to_owned();
         check(WorkflowError::NoSuchWorkflow { id }.into(), Exit::Answered);
         let waited = std::time::Duration::from_secs(1);

@@ -41,6 +41,9 @@ pub(super) fn of(namespace: &str, tenant: &Tenant, name: &str, purpose: &Purpose
     for definition in purpose.drives.union(&purpose.runs) {
         drawing.drives(definition);
     }
+    for parent in tenant.parents(purpose) {
+        drawing.tells(parent);
+    }
     if purpose.payloads {
         drawing.stores_payloads();
     }
@@ -146,6 +149,11 @@ impl Drawing<'_> {
         self.publish(format!("$KV.{ns}_definitions.{definition}.>"));
     }
 
+    /// What ends tells the workflow that has started it.
+    fn tells(&mut self, parent: &str) {
+        self.publish(format!("{}.wf.{parent}.*.control.*", self.ns));
+    }
+
     fn drives(&mut self, definition: &str) {
         let (ns, shards) = (self.ns, self.shards);
         self.publish(format!("{ns}.wf.{definition}.*.start.*"));
@@ -225,6 +233,26 @@ mod tests {
         let answers = of("worker", &worker).publish;
         assert!(answers.contains("mcp.reply.boss.>"));
         assert!(!answers.contains("mcp.reply.thief.>"));
+    }
+
+    #[test]
+    fn engine_of_a_child_may_tell_its_parents_and_nobody_elses() {
+        let runs = |definition: &str, drives: &[&str]| Purpose {
+            serves: true,
+            runs: [definition.to_owned()].into(),
+            drives: drives.iter().map(|name| (*name).to_owned()).collect(),
+            ..Purpose::default()
+        };
+        let child = runs("scene", &[]);
+        let tenant = tenant(&[
+            ("director", runs("film", &["scene"])),
+            ("painter", child.clone()),
+            ("banker", runs("bill", &[])),
+        ]);
+        let rights = of("mcp", &tenant, "painter", &child);
+        assert!(rights.publish.contains("mcp.wf.film.*.control.*"));
+        assert!(!rights.publish.contains("mcp.wf.film.*.start.*"));
+        assert!(!rights.publish.contains("mcp.wf.bill.*.control.*"));
     }
 
     #[test]

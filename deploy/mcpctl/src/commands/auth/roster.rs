@@ -182,6 +182,16 @@ impl Tenant {
             .map(|(name, _)| name.as_str())
     }
 
+    /// The definitions whose workflows may have started those that somebody runs: all that are run by who may drive one of them.
+    pub(super) fn parents<'a>(&'a self, purpose: &'a Purpose) -> impl Iterator<Item = &'a str> {
+        let engines = self.identities.values();
+        let engines = engines.filter_map(|identity| identity.purpose.as_ref());
+        engines
+            .filter(|engine| !engine.drives.is_disjoint(&purpose.runs))
+            .flat_map(|engine| &engine.runs)
+            .map(String::as_str)
+    }
+
     fn purpose(&self, name: &str) -> Option<&Purpose> {
         self.identities.get(name)?.purpose.as_ref()
     }

@@ -11,8 +11,8 @@ use crate::{
 
 /// Unix milliseconds by the server's clock.
 pub(super) async fn now_ms(client: &Client) -> Result<u64, Failure> {
-    // Any stream will do; each of its answers is dated.
-    let subject = format!("STREAM.INFO.{}", client.namespace().events_stream());
+    // Any stream will do; each of its answers is dated. This is the one that whoever drives workflows may ask.
+    let subject = format!("STREAM.INFO.{}", client.namespace().tasks_stream(0));
     let answer: Value = client
         .jetstream()
         .request(subject, &json!({}))
