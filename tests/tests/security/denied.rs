@@ -22,12 +22,7 @@ async fn length(_: Context, text: String) -> Result<usize, McpError> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_are_told_at_once_what_they_may_not_ask() -> TestResult {
-    let realm = Realm::found(&[
-        &["worker"],
-        &["desk", "--client", "--commands", "worker"],
-        &["heavy", "--client", "--commands", "worker", "--payloads"],
-    ])
-    .await;
+    let realm = Realm::found(&[&["worker"], &["desk", "--client", "--commands", "worker"]]).await;
     let worker = realm.client("worker").await;
     let _worker = Agent::new("worker")
         .on("length", length)
@@ -67,23 +62,6 @@ async fn programs_are_told_at_once_what_they_may_not_ask() -> TestResult {
         panic!("{published:?}");
     };
     assert!(subject.ends_with(".OBJ_mcp_payloads"), "{subject}");
-    // One who may send it to somebody who may not read it.
-    let heavy = realm.client("heavy").await;
-    let sent = heavy
-        .send_command::<usize>("worker", "length", &large)
-        .await;
-    let Err(SendError::Answered { error, .. }) = sent else {
-        panic!("{sent:?}");
-    };
-    assert_eq!(error.code, code::PERMISSION_DENIED);
-    assert!(error.details.contains_key("subject"), "{error:?}");
-
-    // Nothing answers a cancel, and yet the refusal is heard.
-    let other = desk.cancel("desk", "01a1a15a-1d80-7c4e-9b1a-5f0e8c2d7a41");
-    let Err(SendError::PermissionDenied { subject }) = other.await else {
-        panic!("it may not cancel");
-    };
-    assert_eq!(subject, "mcp.ctl.desk.cancel");
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     Ok(())
 }
