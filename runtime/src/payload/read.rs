@@ -36,7 +36,7 @@ pub(super) async fn get(
     loop {
         let reason = match timeout_at(
             deadline,
-            bucket.on_this_connection(read_on(bucket, claim, &mut reading)),
+            bucket.on_this_connection(Box::pin(read_on(bucket, claim, &mut reading))),
         )
         .await
         {
