@@ -91,7 +91,8 @@ async fn start_checked<S: Send + Sync + 'static>(
         http: _,
     } = agent;
     let state = Arc::clone(&actions.state);
-    definitions.publish(client).await?;
+    // Boxed: what happens once is not to make every agent's future larger.
+    Box::pin(definitions.publish(client)).await?;
     let worker = Worker::start(client, worker, Arc::new(actions)).await?;
     let mut running = Vec::new();
     for (config, handler) in subscriptions {
@@ -125,7 +126,7 @@ pub(crate) async fn run<S: Send + Sync + 'static>(
         .instance(agent.worker.instance.as_str(), &agent.worker.version)
         .scraped(agent.http.is_some())
         .start();
-    let ran = serve(agent, config, &telemetry).await;
+    let ran = Box::pin(serve(agent, config, &telemetry)).await;
     telemetry.shutdown().await;
     ran
 }

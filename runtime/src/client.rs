@@ -132,6 +132,11 @@ impl Client {
     /// When no server answers, when it refuses the credentials, is too old, has no JetStream, or holds
     /// streams of the same names with other settings.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
+        // Boxed: what is done once is not to make the future of every program larger.
+        Box::pin(Self::connect_once(config)).await
+    }
+
+    async fn connect_once(config: Config) -> Result<Self, ConnectError> {
         let (namespace, name) = config.checked_names()?;
         let protection = Protection::new(config.breaker, config.breaker_scope, config.limiter)
             .map_err(ConfigError::Policy)?;
