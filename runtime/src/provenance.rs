@@ -27,6 +27,13 @@ pub(crate) fn borrowed(message: &Message, schedules: &str) -> Option<&'static st
     (!own).then_some("it comes from a schedule of somebody else")
 }
 
+/// Whether the server has delivered it out of a stream, to a subject that is not the stream's business: by a pull whose reply
+/// subject is somebody else's. Only a delivery asks for an acknowledgement.
+pub(crate) fn redirected(message: &Message) -> bool {
+    let reply = message.reply.as_ref();
+    reply.is_some_and(|reply| reply.starts_with("$JS.ACK."))
+}
+
 #[cfg(test)]
 mod tests {
     use async_nats::{HeaderMap, StatusCode};
@@ -61,6 +68,9 @@ mod tests {
         check(&[(SCHEDULER, "mcp.delay.ab.1")], false);
         check(&[(SCHEDULER, "mcp.timer.w.0.1")], false);
         check(&[(READ_FROM, "KV_mcp_outcomes")], false);
+        let mut pulled = message(&[]);
+        pulled.reply = Some("$JS.ACK.mcp_commands.a_low.1.1.1.1.0".into());
+        assert!(redirected(&pulled) && !redirected(&message(&[])));
         let mut status = message(&[]);
         status.status = Some(StatusCode::TIMEOUT);
         assert!(borrowed(&status, "mcp.delay.a.").is_some());

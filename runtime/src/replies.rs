@@ -10,7 +10,10 @@ use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::message::{Format, Progress, Reply, ReplyKind};
+use crate::{
+    message::{Format, Progress, Reply, ReplyKind},
+    provenance,
+};
 
 /// Progress frames held for a caller that is slow to look; older ones are worth less than memory.
 const PROGRESS_BACKLOG: usize = 64;
@@ -97,6 +100,10 @@ impl Replies {
     }
 
     fn route(&self, message: &Message) {
+        // Somebody's own message, pulled to here.
+        if provenance::redirected(message) {
+            return;
+        }
         let command_id = message.subject.rsplit('.').next().unwrap_or_default();
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return self.finish(command_id, Answer::NobodyListens);

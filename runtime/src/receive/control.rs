@@ -92,8 +92,8 @@ pub(crate) fn read_control(message: &Message) {
 
 /// `None` for a verb that is not known, or a body that cannot be read.
 pub(super) fn read(message: &Message) -> Option<Control> {
-    // No schedule is for a control subject.
-    if provenance::borrowed(message, "-").is_some() {
+    // Neither a schedule nor a delivery out of a stream is for a control subject.
+    if provenance::borrowed(message, "-").is_some() || provenance::redirected(message) {
         return None;
     }
     Some(match message.subject.rsplit('.').next()? {

@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     error::ReceiveError,
     message::{Command, Format, McpError, Namespace, Priority, code},
+    provenance,
     resilience::LaneScheduler,
     telemetry::{self, Ending},
 };
@@ -312,6 +313,10 @@ impl Intake {
 
     /// Lets a realtime command into the room, from where it begins before anything else happens if there is a place.
     async fn keep_realtime(&mut self, message: Message) {
+        if provenance::redirected(&message) {
+            tracing::warn!(subject = %message.subject, "a message out of a stream is no realtime command, ignoring it");
+            return;
+        }
         let inbound = Inbound::new(&self.shared, message, DeliveryInfo::realtime(), None);
         if !self.slots.fits(body_size(&inbound.message)) {
             return self.refuse(inbound, self.overloaded()).await;
