@@ -25,12 +25,12 @@ pub(crate) fn started(
 ) -> Result<WorkflowRecord, McpError> {
     let newest = shapes.last();
     let hosted = |version: &String| shapes.iter().find(|shape| shape.version == *version);
-    // A fork stays on its origin's version where that is still here.
+    // A fork stays on its origin's version, whichever engine gets it: the data are of that version.
     let origins = origin.and_then(|origin| origin.version.clone());
     let version = task
         .version
         .clone()
-        .or(origins.filter(|version| hosted(version).is_some()))
+        .or(origins)
         .or(newest.map(|shape| shape.version.clone()));
     let version = version.unwrap_or_default();
     let shape = hosted(&version);

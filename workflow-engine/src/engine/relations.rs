@@ -128,7 +128,15 @@ pub(super) async fn stop(
         task.parent = Some(own(record));
         task.reason = Some(format!("its parent `{}` was stopped", record.id));
         task.compensate = compensate;
-        publish(home, &task).await?;
+        match publish(home, &task).await {
+            // The others are to stop all the same.
+            Err(error) if is_final(&error) => {
+                tracing::error!(%error, child = %id, "a child cannot be told to stop");
+            }
+            told => {
+                told?;
+            }
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! Whoever parks one leaves a note, and then looks whether such an engine is there; whoever comes shows itself, and then
 //! looks for notes. So one of the two finds the other, however their steps fall.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::HeaderMap;
 use mcp_runtime::{
@@ -22,14 +22,21 @@ use super::{
     home::{Home, PAUSE},
 };
 
+/// Presence may be lost without an end: a server that restarts has forgotten everyone, and what is parked meanwhile, by an
+/// engine that was heard of first, finds nobody who comes anew. So engines look again.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
 /// Wakes what is parked for want of the versions that this engine brings; ends with it.
 pub(super) async fn parked(home: Arc<Home>) {
     let abandon = home.abandon.clone();
     let waking = async {
-        for (name, family) in home.families() {
-            for version in family.versions() {
-                until_woken(&home, name, version).await;
+        for look in 0.. {
+            for (name, family) in home.families() {
+                for version in family.versions() {
+                    until_woken(&home, name, version, look).await;
+                }
             }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
     tokio::select! {
@@ -38,9 +45,9 @@ pub(super) async fn parked(home: Arc<Home>) {
     }
 }
 
-async fn until_woken(home: &Home, definition: &Name, version: &str) {
+async fn until_woken(home: &Home, definition: &Name, version: &str, look: u64) {
     loop {
-        match wake_all(home, definition, version).await {
+        match wake_all(home, definition, version, look).await {
             Ok(true) => return,
             // Its own presence is not to be seen yet.
             Ok(false) => {}
@@ -51,7 +58,12 @@ async fn until_woken(home: &Home, definition: &Name, version: &str) {
 }
 
 /// Whether this engine shows, and all notes have been seen to.
-async fn wake_all(home: &Home, definition: &Name, version: &str) -> Result<bool, StoreError> {
+async fn wake_all(
+    home: &Home,
+    definition: &Name,
+    version: &str,
+    look: u64,
+) -> Result<bool, StoreError> {
     if !home.is_elsewhere(definition, version).await? {
         return Ok(false);
     }
@@ -63,7 +75,7 @@ async fn wake_all(home: &Home, definition: &Name, version: &str) -> Result<bool,
         });
         match waits {
             // The note stays until the workflow is seen to have gone on: the wake may meet nobody who has the version.
-            true => wake(home, &parked).await?,
+            true => wake(home, &parked, look).await?,
             false => home.store.forget_parked(&parked).await?,
         }
     }
@@ -77,17 +89,17 @@ pub(super) async fn await_version(home: &Home, parked: &Parked) -> Result<(), St
         .is_elsewhere(&parked.definition, &parked.version)
         .await?
     {
-        true => wake(home, parked).await,
+        true => wake(home, parked, 0).await,
         false => Ok(()),
     }
 }
 
-async fn wake(home: &Home, parked: &Parked) -> Result<(), StoreError> {
+async fn wake(home: &Home, parked: &Parked, look: u64) -> Result<(), StoreError> {
     let id = parked.workflow_id.clone();
     let mut task = Task::new(Verb::Wake, parked.definition.clone(), id, home.now_ms());
-    // Each engine's own: another one's may have met nobody.
+    // Each engine's own, and of each look: another one may have met nobody.
     task.id = format!(
-        "{}.{}.{}.wake",
+        "{}.{}.{}.{look}.wake",
         parked.workflow_id, parked.epoch, home.instance
     );
     task.entry = Some(0);
