@@ -166,6 +166,13 @@ impl Roster {
         }
     }
 
+    /// The connection was lost: a server that has restarted counts its revisions from the beginning.
+    pub(super) fn count_anew(&mut self) {
+        for known in self.known.values_mut() {
+            known.revision = 0;
+        }
+    }
+
     /// Those that have not been heard since then, and are not in the bucket either, have gone.
     pub(super) fn forget_unheard(&mut self, since: Instant, now: Instant) {
         let unheard = |known: &&mut Known| known.now.is_ok() && known.heard_at < since;

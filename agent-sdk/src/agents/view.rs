@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,6 +43,8 @@ pub struct AgentsView {
 struct Shared {
     roster: Mutex<Roster>,
     news: Notify,
+    /// Told before the reader is woken for the last time; that the task is finished would be known too late.
+    ended: AtomicBool,
 }
 
 struct Observer {
@@ -70,6 +75,7 @@ impl AgentsView {
         let shared = Arc::new(Shared {
             roster: Mutex::new(roster),
             news: Notify::new(),
+            ended: AtomicBool::new(false),
         });
         let observer = Observer {
             client,
@@ -108,7 +114,7 @@ impl AgentsView {
             if let Some(change) = self.shared.roster().next_change() {
                 return Some(change);
             }
-            if self.task.is_finished() {
+            if self.shared.ended.load(Ordering::Acquire) {
                 return None;
             }
             self.shared.news.notified().await;
@@ -133,6 +139,7 @@ struct End(Arc<Shared>);
 
 impl Drop for End {
     fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
         self.0.news.notify_one();
     }
 }
@@ -164,7 +171,10 @@ impl Observer {
 
     fn reconnected(&mut self) {
         let now = Instant::now();
-        let lifetime = self.shared.roster().longest_lifetime();
+        let mut roster = self.shared.roster();
+        roster.count_anew();
+        let lifetime = roster.longest_lifetime();
+        drop(roster);
         // Those who live write their record when they are connected again, at the latest after an interval.
         self.believe_from = now + lifetime / 3;
         self.read_at = Some(now + lifetime);
