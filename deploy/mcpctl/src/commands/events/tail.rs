@@ -68,18 +68,43 @@ impl FromStr for Since {
 }
 
 impl Since {
+    fn start(self, last_sequence: u64) -> Start {
+        match self {
+            Self::New => Start::Sequence(last_sequence + 1),
+            Self::All => Start::Sequence(1),
+            Self::Ago(span) => {
+                let start = SystemTime::now().checked_sub(span);
+                Start::Time(start.unwrap_or(SystemTime::UNIX_EPOCH))
+            }
+        }
+    }
+}
+
+/// The first event that is shown. A consumer that the client makes anew before it has seen any begins with all of them again,
+/// so what comes earlier is left out here.
+#[derive(Debug, Clone, Copy)]
+enum Start {
+    Sequence(u64),
+    Time(SystemTime),
+}
+
+impl Start {
     fn policy(self) -> DeliverPolicy {
         match self {
-            Self::New => DeliverPolicy::New,
-            Self::All => DeliverPolicy::All,
-            Self::Ago(span) => {
-                let start = SystemTime::now()
-                    .checked_sub(span)
-                    .unwrap_or(SystemTime::UNIX_EPOCH);
-                DeliverPolicy::ByStartTime {
-                    start_time: start.into(),
-                }
-            }
+            Self::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
+            Self::Time(start) => DeliverPolicy::ByStartTime {
+                start_time: start.into(),
+            },
+        }
+    }
+
+    fn shows(self, message: &Message) -> bool {
+        let Ok(info) = message.info() else {
+            return true;
+        };
+        match self {
+            Self::Sequence(first) => info.stream_sequence >= first,
+            Self::Time(start) => SystemTime::from(info.published) >= start,
         }
     }
 }
@@ -137,9 +162,10 @@ async fn follow(
         Failure::unreachable(format!("the events cannot be followed: {}", chain(error)))
     };
     let stream = streams::existing(client.jetstream(), &client.namespace().events_stream()).await?;
+    let start = since.start(stream.cached_info().state.last_sequence);
     let config = pull::OrderedConfig {
         filter_subject: subject,
-        deliver_policy: since.policy(),
+        deliver_policy: start.policy(),
         ..Default::default()
     };
     let consumer = stream
@@ -147,11 +173,11 @@ async fn follow(
         .await
         .map_err(|error| failed(&error))?;
     let messages = consumer.messages().await.map_err(|error| failed(&error))?;
-    Ok(messages.filter_map(|message| {
+    Ok(messages.filter_map(move |message| {
         let message = message.inspect_err(|error| {
             output::note(format!("trouble while following: {}", chain(error)))
         });
-        std::future::ready(message.ok())
+        std::future::ready(message.ok().filter(|message| start.shows(message)))
     }))
 }
 
