@@ -6,6 +6,8 @@
 mod decline;
 mod note;
 mod run;
+#[cfg(test)]
+mod samples;
 mod take;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};

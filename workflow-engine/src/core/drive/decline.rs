@@ -71,41 +71,16 @@ impl Drive {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use mcp_runtime::Token;
-
-    use super::super::{Action, Drive, End, Input, Versioned};
+    use super::super::{
+        Action, Drive, End, Input, Versioned,
+        samples::{shape, task},
+    };
     use crate::{
-        core::{
-            codes,
-            simulation::{name, state},
-            started,
-        },
+        core::{codes, simulation::name, started},
         effect::EffectKind,
         record::WorkflowStatus,
-        shape::{StateKind, WorkflowEvents, WorkflowShape},
-        task::{Task, Verb},
+        task::Verb,
     };
-
-    fn shape(version: &str) -> Arc<WorkflowShape> {
-        Arc::new(WorkflowShape {
-            name: name("trial"),
-            version: version.to_owned(),
-            initial: name("desk"),
-            states: vec![state("desk", StateKind::Manual, &[])],
-            on_error: None,
-            events: WorkflowEvents::All,
-            indexes: Vec::new(),
-            migrates_from: Vec::new(),
-        })
-    }
-
-    fn task(verb: Verb, id: &str) -> Task {
-        let mut task = Task::new(verb, name("trial"), Token::new("w").unwrap(), 1);
-        task.id = id.to_owned();
-        task
-    }
 
     /// Waits in `desk` of version 1.
     fn waiting() -> Option<Box<Versioned>> {

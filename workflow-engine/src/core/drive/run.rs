@@ -322,39 +322,15 @@ pub(super) fn is_continued(known: &WorkflowRecord, found: &WorkflowRecord) -> bo
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use mcp_runtime::Token;
-
-    use super::super::{Action, Drive, Input, Versioned};
-    use crate::{
-        core::{
-            simulation::{name, state},
-            started,
-        },
-        record::{Driver, WorkflowRecord, WorkflowStatus},
-        shape::{StateKind, WorkflowEvents, WorkflowShape},
-        task::{Task, Verb},
+    use super::super::{
+        Action, Drive, Input, Versioned,
+        samples::{shape, task},
     };
-
-    fn shape(version: &str) -> Arc<WorkflowShape> {
-        Arc::new(WorkflowShape {
-            name: name("trial"),
-            version: version.to_owned(),
-            initial: name("desk"),
-            states: vec![state("desk", StateKind::Manual, &[])],
-            on_error: None,
-            events: WorkflowEvents::All,
-            indexes: Vec::new(),
-            migrates_from: Vec::new(),
-        })
-    }
-
-    fn task(verb: Verb, id: &str) -> Task {
-        let mut task = Task::new(verb, name("trial"), Token::new("w").unwrap(), 1);
-        task.id = id.to_owned();
-        task
-    }
+    use crate::{
+        core::started,
+        record::{Driver, WorkflowRecord, WorkflowStatus},
+        task::Verb,
+    };
 
     fn found(record: WorkflowRecord) -> Input {
         Input::Found(Some(Box::new(Versioned {
