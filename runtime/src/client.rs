@@ -273,6 +273,9 @@ impl Client {
     }
 
     /// Hands a command over: done once it is stored. The runtime retries it, and keeps its outcome.
+    ///
+    /// Neither the target's circuit breaker nor its rate limit is asked: nobody waits for an answer, so the command waits in
+    /// the queue until the target is there and has room.
     pub fn submit_command(
         &self,
         target: &str,
