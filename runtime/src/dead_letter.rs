@@ -1,5 +1,7 @@
 //! Messages that could not be handled, with their autopsy.
 
+mod own;
+
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message};
@@ -10,7 +12,7 @@ use crate::{
     clock::unix_ms,
     message::McpError,
     receive::DeliveryInfo,
-    store::{self, Outgoing, StoreError},
+    store::{self, Outgoing, StoreError, Stored},
     telemetry::{self, Publishing},
 };
 
@@ -94,7 +96,7 @@ impl DeadLetter {
     pub(crate) async fn store(&self, client: &Client) -> Result<(), StoreError> {
         let publishing = Publishing::dead_letter(client, &self.outgoing.subject);
         publishing.sends(&self.outgoing);
-        let stored = store::store(client, &self.outgoing, Instant::now() + STORE_TIMEOUT).await;
+        let stored = self.put(client).await;
         publishing.stored(&stored);
         let (agent, action) = self.about();
         let action = self.counted_as.unwrap_or(action);
@@ -105,6 +107,25 @@ impl DeadLetter {
             "a message was put among the dead letters"
         );
         Ok(())
+    }
+}
+
+impl DeadLetter {
+    /// Stores it once, however often the message is delivered, and in spite of whoever has used its id for another.
+    async fn put(&self, client: &Client) -> Result<Stored, StoreError> {
+        let deadline = Instant::now() + STORE_TIMEOUT;
+        let stored = store::store(client, &self.outgoing, deadline).await?;
+        if !stored.duplicate {
+            return Ok(stored);
+        }
+        match own::is_last(client, &self.outgoing, stored.sequence).await {
+            Some(true) | None => Ok(stored),
+            Some(false) => {
+                let subject = &self.outgoing.subject;
+                tracing::warn!(subject, "the id of a dead letter was taken, using another");
+                store::store(client, &own::with_digest(self.outgoing.clone()), deadline).await
+            }
+        }
     }
 }
 

@@ -259,7 +259,7 @@ impl Store {
 
     pub(crate) async fn forget_parked(&self, parked: &Parked) -> Result<(), StoreError> {
         let key = parked.key();
-        self.notes().purge(&key, &format!("{key}.gone")).await
+        self.notes().delete(&key, &format!("{key}.gone")).await
     }
 
     /// The notes about a version.

@@ -132,7 +132,9 @@ pub(super) fn stream_differences(spec: &StreamSpec, found: &Config) -> Vec<Diffe
     rows.row("persistence", persistence(found), persistence(wanted));
     rows.needed("rollup headers", found.allow_rollup, wanted.allow_rollup);
     rows.needed("deny delete", found.deny_delete, wanted.deny_delete);
-    rows.needed("direct get", found.allow_direct, wanted.allow_direct);
+    if spec.direct_matters {
+        rows.needed("direct get", found.allow_direct, wanted.allow_direct);
+    }
     if wanted.metadata.contains_key(SHARDS) {
         rows.row("workflow shards", shards(found), shards(wanted));
     }
@@ -150,6 +152,19 @@ pub(super) fn version_difference(found: &Config) -> Option<Difference> {
         },
         expected: TOPOLOGY_VERSION.to_string(),
     })
+}
+
+/// What works as it is, and is safer as it should be. No reason to refuse a stream, but for an upgrade to change it.
+pub(super) fn hardening(spec: &StreamSpec, found: &Config) -> Vec<Difference> {
+    let wanted = &spec.config;
+    let mut rows = Comparison::default();
+    if found.allow_rollup && !wanted.allow_rollup {
+        rows.row("rollup headers", on(true), on(false));
+    }
+    if !spec.direct_matters {
+        rows.needed("direct get", found.allow_direct, wanted.allow_direct);
+    }
+    rows.0
 }
 
 /// The differences between a consumer and the one that is needed.

@@ -34,6 +34,8 @@ pub(super) struct StreamSpec {
     pub(super) replicas_matter: bool,
     /// Whether the size limit was asked for. Where it was not, an operator's own limit is accepted.
     pub(super) bytes_matter: bool,
+    /// Whether direct gets are needed, or only something is safer with them.
+    pub(super) direct_matters: bool,
 }
 
 /// The tasks stream of one workflow shard. The first of them decides how many shards there are.
@@ -130,6 +132,8 @@ fn dead_letters(topology: &TopologyConfig) -> StreamSpec {
     spec.config.subjects = vec![format!("{}.dead.>", topology.namespace)];
     // A full dead-letter stream must refuse: dropping the oldest would lose a message in silence.
     spec.config.discard = DiscardPolicy::New;
+    // Agents look whether the letter that the server takes for theirs is theirs.
+    spec.config.allow_direct = true;
     keep_for(&mut spec, topology.dead_max_age, topology);
     spec
 }
@@ -139,6 +143,8 @@ fn agents(topology: &TopologyConfig) -> StreamSpec {
     let mut spec = bucket(topology, "agents", "presence of agent instances", None);
     spec.config.storage = StorageType::Memory;
     spec.config.allow_message_ttl = true;
+    // Instances purge their record when they leave.
+    spec.config.allow_rollup = true;
     spec.config.subject_delete_marker_ttl = Some(MARKERS);
     spec.config.republish = Some(Republish {
         source: format!("$KV.{ns}_agents.>"),
@@ -170,6 +176,8 @@ fn checkpoints(topology: &TopologyConfig, shard: u16) -> StreamSpec {
         bytes,
     );
     spec.config.max_messages_per_subject = CHECKPOINT_HISTORY;
+    // What is deleted goes with its history.
+    spec.config.allow_rollup = true;
     spec
 }
 
@@ -187,12 +195,14 @@ fn payloads(topology: &TopologyConfig) -> StreamSpec {
     spec.config.discard = DiscardPolicy::New;
     spec.config.allow_rollup = true;
     spec.config.allow_direct = true;
+    spec.direct_matters = true;
     keep_for(&mut spec, topology.payload_ttl, topology);
     spec
 }
 
 /// A key-value bucket, made as the stream it is: the clients' own configuration has no TTL without markers. Any NATS
-/// client opens it as a bucket.
+/// client opens it as a bucket, and deletes from it. Rollups only where they are needed: whoever may write one key could
+/// empty the whole bucket with `Nats-Rollup: all`.
 fn bucket(topology: &TopologyConfig, suffix: &str, holds: &str, bytes: Option<u64>) -> StreamSpec {
     let name = format!("{}_{suffix}", topology.namespace);
     let mut spec = stream(topology, suffix, holds, bytes);
@@ -200,9 +210,9 @@ fn bucket(topology: &TopologyConfig, suffix: &str, holds: &str, bytes: Option<u6
     spec.config.subjects = vec![format!("$KV.{name}.>")];
     spec.config.max_messages_per_subject = 1;
     spec.config.discard = DiscardPolicy::New;
-    spec.config.allow_rollup = true;
     spec.config.deny_delete = true;
     spec.config.allow_direct = true;
+    spec.direct_matters = true;
     spec
 }
 
@@ -237,6 +247,7 @@ fn stream(topology: &TopologyConfig, suffix: &str, holds: &str, bytes: Option<u6
         config,
         replicas_matter: topology.replicas.is_some(),
         bytes_matter: bytes.is_some(),
+        direct_matters: false,
     }
 }
 

@@ -11,7 +11,7 @@ use async_nats::jetstream::{Context, ErrorCode, consumer, stream};
 use serde_json::json;
 
 use super::apply::{ask, fetch_or_create, label};
-use super::compare::{Difference, stream_differences, version_difference};
+use super::compare::{Difference, hardening, stream_differences, version_difference};
 use super::spec::{self, StreamSpec};
 use super::{Topology, TopologyConfig, TopologyError, ensure};
 
@@ -115,6 +115,7 @@ impl UpgradePlan {
             return self.steps.push(Step { change, deed });
         };
         let mut differences = stream_differences(&spec, &found.config);
+        differences.extend(hardening(&spec, &found.config));
         differences.extend(version_difference(&found.config));
         let merged = merge::stream(&spec.config, found, &differences);
         self.keep(object, merged, Deed::Update);

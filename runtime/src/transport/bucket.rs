@@ -145,7 +145,20 @@ impl Bucket {
         self.store(key, headers, value).await.map(drop)
     }
 
-    /// Removes a key and its history; once for each `message_id` within the stream's deduplication window.
+    /// Removes a key; once for each `message_id` within the stream's deduplication window. In a bucket with a history the
+    /// older values stay.
+    ///
+    /// # Errors
+    /// When the server does not store the deletion.
+    pub async fn delete(&self, key: &str, message_id: &str) -> Result<(), StoreError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", message_id);
+        headers.insert("KV-Operation", "DEL");
+        self.store(key, headers, Bytes::new()).await.map(drop)
+    }
+
+    /// Removes a key and its history; once for each `message_id` within the stream's deduplication window. Only
+    /// the bucket of checkpoints allows it.
     ///
     /// # Errors
     /// When the server does not store the purge.

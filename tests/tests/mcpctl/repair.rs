@@ -32,7 +32,7 @@ async fn lose(client: &Client) {
     assert_eq!(purged.purged, 1);
     let records = jetstream.get_key_value("mcp_workflows_0").await;
     let records = records.expect("a bucket");
-    records.purge("gone").await.expect("it is purged");
+    records.delete("gone").await.expect("it is deleted");
 }
 
 #[tokio::test]

@@ -74,6 +74,11 @@ async fn running_it_again_changes_nothing_and_nobody_else_may_read() -> TestResu
             &["agent", "add", "a", "--namespace", "other"],
             "auth init --namespace",
         ),
+        (
+            &["agent", "add", "a", "--client", "--runs", "w"],
+            "--drives",
+        ),
+        (&["init", "--max-file", "2GB"], "20GiB"),
     ] {
         let refused = auth(&folder, "", order).await;
         assert_eq!(refused.code, 2, "{refused:?}");
@@ -82,8 +87,30 @@ async fn running_it_again_changes_nothing_and_nobody_else_may_read() -> TestResu
     Ok(())
 }
 
+/// `a` with the subscription `b_evt_c`, and `a_evt_b` with `c`: one consumer.
+#[tokio::test]
+async fn subscriptions_that_would_share_a_consumer_are_refused() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    succeeded(auth(&folder, "", &["init"]).await);
+    let add = |name: &'static str, subscription: &'static str| {
+        let order = ["agent", "add", name, "--subscribe", subscription];
+        let folder = &folder;
+        async move { auth(folder, "", &order).await }
+    };
+    succeeded(add("a", "b_evt_c=x.made").await);
+    let made = files(folder.path());
+    let refused = add("a_evt_b", "c=x.made").await;
+    assert_eq!(refused.code, 2, "{refused:?}");
+    for says in ["`a`", "`a_evt_b`", "`a_evt_b_evt_c`", "another name"] {
+        assert!(refused.stderr.contains(says), "{says}: {refused:?}");
+    }
+    assert_eq!(files(folder.path()), made, "and nothing is left of it");
+    succeeded(add("a_evt_b", "d=x.made").await);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_key_is_valid_until_it_is_forgotten() -> TestResult {
+async fn an_old_key_is_in_use_until_it_is_forgotten() -> TestResult {
     let realm = Realm::found(&[&["writer"]]).await;
     let old = tempfile::tempdir()?;
     for file in ["user.nk", "ca.crt", "tls.crt", "tls.key", "identity"] {
@@ -94,19 +121,29 @@ async fn an_old_key_is_valid_until_it_is_forgotten() -> TestResult {
         Client::connect(config.setup(Setup::Assume))
     };
     succeeded(realm.auth(&["rotate", "writer"]).await);
+    // The servers know nothing yet: whoever connects now still does.
+    with(realm.identity("writer")).await?;
     let again = realm.auth(&["rotate", "writer"]).await;
     assert!(
         again.code == 2 && again.stderr.contains("--forget-old"),
         "{again:?}"
     );
+    let next = tempfile::tempdir()?;
+    for file in ["ca.crt", "tls.crt", "tls.key", "identity"] {
+        fs::copy(realm.identity("writer").join(file), next.path().join(file))?;
+    }
+    let seed = realm.identity("writer").join("user-next.nk");
+    fs::copy(seed, next.path().join("user.nk"))?;
     realm.cluster.reload();
     eventually("the new key is valid", || async {
-        with(realm.identity("writer")).await.is_ok()
+        with(next.path().to_owned()).await.is_ok()
     })
     .await;
     let held = with(old.path().to_owned()).await?;
 
     succeeded(realm.auth(&["rotate", "writer", "--forget-old"]).await);
+    // Before the second reload, the seed in use is the new one, and valid.
+    with(realm.identity("writer")).await?;
     realm.cluster.reload();
     eventually("the old key is refused", || async {
         matches!(

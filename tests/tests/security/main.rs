@@ -4,6 +4,7 @@ mod denied;
 mod folder;
 mod kin;
 mod realm;
+mod sabotage;
 mod secrets;
 mod tenants;
 mod thief;

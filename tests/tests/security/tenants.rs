@@ -4,7 +4,7 @@ use mcp_agent_sdk::{
     Agent, Client, Config, Context, McpError, SendError,
     runtime::{ConnectError, Setup},
 };
-use mcp_tests::Cluster;
+use mcp_tests::{Cluster, eventually};
 
 use crate::realm::{TestResult, auth, succeeded};
 
@@ -70,5 +70,42 @@ async fn tenants_never_meet() -> TestResult {
         matches!(answer, Err(SendError::NobodyListens { .. })),
         "{answer:?}"
     );
+    Ok(())
+}
+
+/// Events of one tenant up to its limit: the other has its own room, and the limit can be raised.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_stores_too_much_is_refused_more_and_no_other() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    for (tenant, limit) in [("red", "1MiB"), ("blue", "64MiB")] {
+        let order = ["init", "--namespace", tenant, "--max-file", limit];
+        succeeded(auth(&folder, "", &order).await);
+    }
+    let cluster = Cluster::start_secured(1, &folder.path().join("auth/server")).await;
+    let admin = async |tenant: &'static str| {
+        succeeded(auth(&folder, &cluster.url(), &["apply", "--namespace", tenant]).await);
+        let place = folder.path().join("auth/identities").join(tenant);
+        let config = Config::new(cluster.url()).name("admin").namespace(tenant);
+        Client::connect(config.auth(place.join("admin")).setup(Setup::Assume)).await
+    };
+    let (red, blue) = (admin("red").await?, admin("blue").await?);
+    let body = "x".repeat(100 * 1024);
+    let mut refused = None;
+    for _ in 0..20 {
+        blue.publish("said", &body).await?;
+        if refused.is_none() {
+            refused = red.publish("said", &body).await.err();
+        }
+    }
+    let refused = refused.ok_or("2 MiB were taken")?.to_string();
+    assert!(refused.contains("exceeded"), "{refused}");
+
+    let order = ["init", "--namespace", "red", "--max-file", "64MiB"];
+    succeeded(auth(&folder, "", &order).await);
+    cluster.reload();
+    eventually("there is room again", || async {
+        red.publish("said", &body).await.is_ok()
+    })
+    .await;
     Ok(())
 }

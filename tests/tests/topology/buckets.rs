@@ -79,7 +79,7 @@ async fn buckets_and_object_store_open_with_an_ordinary_client() {
             bucket.get("a.b").await.unwrap().as_deref(),
             Some(&b"value"[..])
         );
-        bucket.purge("a.b").await.unwrap();
+        bucket.delete("a.b").await.unwrap();
         assert_eq!(bucket.get("a.b").await.unwrap(), None);
     }
     let payloads = context.get_object_store("mcp_payloads").await.unwrap();
@@ -90,4 +90,24 @@ async fn buckets_and_object_store_open_with_an_ordinary_client() {
         .await
         .unwrap();
     assert!(read == body);
+}
+
+/// Instances purge their record, and a checkpoint goes with its history; whoever may write a key of another bucket cannot
+/// empty it.
+#[tokio::test]
+async fn only_buckets_that_need_rollups_allow_them() {
+    let (_broker, context) = broker().await;
+    ensure(&context, &TopologyConfig::default()).await.unwrap();
+    for (bucket, allowed) in [
+        ("mcp_agents", true),
+        ("mcp_checkpoints_0", true),
+        ("mcp_outcomes", false),
+        ("mcp_workflows_0", false),
+        ("mcp_definitions", false),
+    ] {
+        let bucket = context.get_key_value(bucket).await.unwrap();
+        bucket.put("a.b", "value".into()).await.unwrap();
+        let purged = bucket.purge("a.b").await;
+        assert_eq!(purged.is_ok(), allowed, "{}: {purged:?}", bucket.name);
+    }
 }

@@ -16,10 +16,11 @@ pub(crate) fn table() -> Vec<(&'static str, Value)> {
             "max_msgs": -1, "max_msgs_per_subject": -1, "num_replicas": 1, "allow_msg_ttl": false,
         })
     };
-    let bucket = |name: &str, history: u8| {
+    // Whoever may write one key could empty a bucket that allows rollups.
+    let bucket = |name: &str, history: u8, rollups: bool| {
         json!({
             "subjects": [format!("$KV.{name}.>")], "retention": "limits", "storage": "file", "discard": "new",
-            "max_msgs_per_subject": history, "allow_rollup_hdrs": true, "deny_delete": true, "deny_purge": false,
+            "max_msgs_per_subject": history, "allow_rollup_hdrs": rollups, "deny_delete": true, "deny_purge": false,
             "allow_direct": true, "max_age": 0, "num_replicas": 1, "max_bytes": -1, "allow_msg_ttl": false,
             "subject_delete_marker_ttl": null, "republish": null,
         })
@@ -51,13 +52,13 @@ pub(crate) fn table() -> Vec<(&'static str, Value)> {
             "mcp_dead_letters",
             json!({
                 "subjects": ["mcp.dead.>"], "retention": "limits", "storage": "file", "discard": "new",
-                "max_age": 30 * day, "max_bytes": -1, "max_msgs": -1,
+                "max_age": 30 * day, "max_bytes": -1, "max_msgs": -1, "allow_direct": true, "allow_rollup_hdrs": false,
             }),
         ),
         (
             "KV_mcp_agents",
             with(
-                bucket("mcp_agents", 1),
+                bucket("mcp_agents", 1, true),
                 json!({
                     "storage": "memory", "allow_msg_ttl": true, "subject_delete_marker_ttl": seconds(30),
                     "republish": { "src": "$KV.mcp_agents.>", "dest": "mcp.presence.>" },
@@ -67,13 +68,13 @@ pub(crate) fn table() -> Vec<(&'static str, Value)> {
         (
             "KV_mcp_outcomes",
             with(
-                bucket("mcp_outcomes", 1),
+                bucket("mcp_outcomes", 1, false),
                 json!({ "max_age": day, "allow_msg_ttl": true }),
             ),
         ),
-        ("KV_mcp_workflows_0", bucket("mcp_workflows_0", 1)),
-        ("KV_mcp_checkpoints_0", bucket("mcp_checkpoints_0", 8)),
-        ("KV_mcp_definitions", bucket("mcp_definitions", 1)),
+        ("KV_mcp_workflows_0", bucket("mcp_workflows_0", 1, false)),
+        ("KV_mcp_checkpoints_0", bucket("mcp_checkpoints_0", 8, true)),
+        ("KV_mcp_definitions", bucket("mcp_definitions", 1, false)),
         (
             "OBJ_mcp_payloads",
             json!({

@@ -61,6 +61,14 @@ async fn older_topology_is_brought_up_to_date_and_its_messages_stay() {
         stream.subjects.retain(|subject| subject != "mcp.delay.>");
     })
     .await;
+    change(&context, "KV_mcp_outcomes", |stream| {
+        stream.allow_rollup = true;
+    })
+    .await;
+    change(&context, "mcp_dead_letters", |stream| {
+        stream.allow_direct = false;
+    })
+    .await;
     context.delete_stream("KV_mcp_definitions").await.unwrap();
     change_consumer(
         &context,
@@ -86,6 +94,8 @@ async fn older_topology_is_brought_up_to_date_and_its_messages_stay() {
         "stream `mcp_events`: maximum age is 1h, expected 7days",
         "stream `mcp_events`: topology version is not in the metadata, expected 1",
         "bucket `mcp_checkpoints_0`: messages per subject is 3, expected 8",
+        "bucket `mcp_outcomes`: rollup headers is on, expected off",
+        "stream `mcp_dead_letters`: direct get is off, expected on",
         "stream `mcp_commands`: subjects is `mcp.cmd.>`, expected `mcp.cmd.>` `mcp.delay.>`",
         "consumer `greeter_low` of stream `mcp_commands`: ack wait is 30s, expected 10s",
     ] {

@@ -151,7 +151,7 @@ async fn checkpoints_go_with_a_workflow_that_is_gone_and_with_no_other() -> Test
             .jetstream()
             .get_key_value("mcp_workflows_0")
             .await?;
-        records.purge("gone").await?;
+        records.delete("gone").await?;
         let found = workflows.ailments(NOW).await?;
         let [ailment @ Ailment::OrphanedCheckpoint { workflow_id, .. }] = found.as_slice() else {
             panic!("{found:?}")

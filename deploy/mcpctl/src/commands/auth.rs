@@ -58,7 +58,7 @@ enum AuthCommand {
     /// Adds, changes or removes an identity
     #[command(subcommand)]
     Agent(agent::AgentCommand),
-    /// Gives an identity a new key; the old one stays valid until `--forget-old`
+    /// Gives an identity a new key, in two steps: both are valid, then `--forget-old`
     Rotate(rotate::RotateArgs),
     /// Shows who there is, or exactly what one identity may do
     Show(show::ShowArgs),

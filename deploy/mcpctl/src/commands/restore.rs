@@ -17,7 +17,7 @@ use crate::{
     },
     cli::Global,
     failure::{Failure, chain},
-    output::{self, Table, bytes},
+    output::{self, Table, bytes, hints, program},
     presence,
     streams::{self, label},
 };
@@ -195,4 +195,12 @@ fn announce(manifest: &Manifest, global: &Global) {
         "{messages} messages of {} are back; agents can be started",
         manifest.created_at
     ));
+    // What was not saved was made anew, without the consumers of those who may make none.
+    if global.has_identity() {
+        let apply = format!("{} auth apply", program());
+        hints(&[(
+            apply,
+            "now: makes the consumers of the identities that are missing",
+        )]);
+    }
 }

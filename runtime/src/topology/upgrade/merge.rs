@@ -121,7 +121,7 @@ fn take(
         "delete markers" => config.subject_delete_marker_ttl = wanted.subject_delete_marker_ttl,
         "republish" => config.republish.clone_from(&wanted.republish),
         "acknowledgements" => config.no_ack = wanted.no_ack,
-        "rollup headers" => config.allow_rollup = true,
+        "rollup headers" => config.allow_rollup = wanted.allow_rollup,
         "deny delete" => config.deny_delete = true,
         "direct get" => config.allow_direct = true,
         "workflow shards" => return Err(SHARDS),

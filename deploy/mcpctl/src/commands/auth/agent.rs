@@ -80,6 +80,12 @@ fn add(args: AddArgs, folder: &Folder, global: &Global) -> Result<(), Failure> {
     for name in args.commands.iter().chain(&args.runs).chain(&args.drives) {
         roster::valid(name)?;
     }
+    if args.client && !args.runs.is_empty() {
+        return Err(Failure::usage(
+            "a client runs no workflows: their engine is an agent, which others can see",
+        )
+        .remedy("leave --client out; or use --drives, if it only starts, signals and reads them"));
+    }
     let mut roster = folder.load(namespace)?;
     let purpose = Purpose {
         serves: !args.client,
@@ -90,19 +96,36 @@ fn add(args: AddArgs, folder: &Folder, global: &Global) -> Result<(), Failure> {
         payloads: args.payloads,
     };
     let identities = roster.identities(namespace);
-    let identity = match identities.remove(&args.name) {
-        Some(identity) => identity,
-        None => init::make_identity(folder, namespace, &args.name)?,
-    };
+    let found = identities.get(&args.name).map(|found| found.keys.clone());
+    let known = found.is_some();
     let identity = roster::Identity {
+        keys: found.unwrap_or_default(),
         purpose: Some(purpose),
-        ..identity
     };
     identities.insert(args.name.clone(), identity);
+    refuse_shared_consumer(&roster, namespace)?;
+    if !known {
+        let made = init::make_identity(folder, namespace, &args.name)?;
+        let identities = roster.identities(namespace);
+        identities
+            .entry(args.name.clone())
+            .and_modify(|identity| identity.keys = made.keys);
+    }
     init::certify(folder, &roster, false)?;
     folder.save(&roster)?;
     tell(folder, &roster, &args.name, global);
     Ok(())
+}
+
+/// Each would take the other's events.
+fn refuse_shared_consumer(roster: &Roster, namespace: &str) -> Result<(), Failure> {
+    match roster.tenant(namespace).shared_consumer() {
+        None => Ok(()),
+        Some((consumer, one, other)) => Err(Failure::usage(format!(
+            "subscriptions of `{one}` and `{other}` would share the consumer `{consumer}`, and each would miss events"
+        ))
+        .remedy("give the subscription another name: --subscribe NAME=SOURCE.EVENT")),
+    }
 }
 
 fn remove(name: &str, folder: &Folder, global: &Global) -> Result<(), Failure> {

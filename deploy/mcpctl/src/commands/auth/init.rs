@@ -7,13 +7,20 @@ use serde_json::json;
 
 use super::{
     certificates::{Authority, CERTIFICATE, Holder},
-    roster::{self, ADMIN, Folder, Identity, Roster, Tenant, Tls},
+    roster::{self, ADMIN, Folder, Identity, Roster, Storage, Tenant, Tls},
     secrets::{self, SEED},
 };
 use crate::{
     cli::Global,
     failure::Failure,
-    output::{self, hints, program},
+    output::{self, bytes, hints, program},
+};
+
+/// What a new namespace may store: enough to begin with, and too little to fill a disk unnoticed. A server that stands alone sets the
+/// room aside, and does not start without it: so it has to be found on a laptop too.
+const STORAGE: Storage = Storage {
+    file: 2 << 30,
+    memory: 128 << 20,
 };
 
 /// Makes the folder, a namespace in it (`--namespace`), and the administrator of that namespace.
@@ -33,6 +40,32 @@ pub(super) struct InitArgs {
     /// Workflow shards of the namespace (default: 1, or what is there)
     #[arg(long, env = "MCP_WORKFLOW_SHARDS", value_name = "N", value_parser = value_parser!(u16).range(1..=64))]
     shards: Option<u16>,
+    /// What the namespace may store on disk, all copies counted (default: 2GiB, or what is there)
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_file: Option<u64>,
+    /// What the namespace may store in memory, where presence is (default: 128MiB, or what is there)
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_memory: Option<u64>,
+}
+
+/// Bytes: a number, or one with KiB, MiB, GiB or TiB.
+fn size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no size, such as 512MiB, 20GiB or 1TiB");
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let power = match &text[digits.len()..] {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let bytes = number.checked_mul(1 << power).filter(|bytes| *bytes > 0);
+    // The server counts with signs.
+    bytes
+        .filter(|bytes| i64::try_from(*bytes).is_ok())
+        .ok_or_else(wrong)
 }
 
 pub(super) fn run(args: &InitArgs, folder: &Folder, global: &Global) -> Result<(), Failure> {
@@ -53,9 +86,17 @@ pub(super) fn run(args: &InitArgs, folder: &Folder, global: &Global) -> Result<(
     }
     let tenant = roster.tenants.entry(namespace.clone()).or_insert(Tenant {
         shards: 1,
+        storage: Some(STORAGE),
         identities: Default::default(),
     });
     tenant.shards = args.shards.unwrap_or(tenant.shards);
+    if args.max_file.is_some() || args.max_memory.is_some() {
+        let before = tenant.storage.unwrap_or(STORAGE);
+        tenant.storage = Some(Storage {
+            file: args.max_file.unwrap_or(before.file),
+            memory: args.max_memory.unwrap_or(before.memory),
+        });
+    }
     if !tenant.identities.contains_key(ADMIN) {
         let identity = make_identity(folder, namespace, ADMIN)?;
         tenant.identities.insert(ADMIN.to_owned(), identity);
@@ -131,9 +172,10 @@ pub(super) fn certify(folder: &Folder, roster: &Roster, renew_server: bool) -> R
 
 fn tell(folder: &Folder, roster: &Roster, namespace: &str, global: &Global) {
     let admin = folder.identity(namespace, ADMIN);
+    let tenant = roster.tenant(namespace);
     if global.json {
         output::json(&json!({
-            "folder": folder.root(), "namespace": namespace, "shards": roster.tenant(namespace).shards,
+            "folder": folder.root(), "namespace": namespace, "shards": tenant.shards, "storage": tenant.storage,
             "tls": roster.tls, "hosts": roster.hosts, "server": folder.server(), "administrator": admin,
         }));
         return;
@@ -144,6 +186,16 @@ fn tell(folder: &Folder, roster: &Roster, namespace: &str, global: &Global) {
         folder.server().display(),
         admin.display()
     ));
+    output::line(match tenant.storage {
+        Some(Storage { file, memory }) => format!(
+            "it may store {} on disk and {} in memory, all copies counted; --max-file and --max-memory change that",
+            bytes(file),
+            bytes(memory)
+        ),
+        None => {
+            "it may store what the servers have; --max-file and --max-memory limit that".to_owned()
+        }
+    });
     let mcpctl = program();
     let dir = folder.root().display();
     hints(&[
@@ -166,4 +218,31 @@ fn tell(folder: &Folder, roster: &Roster, namespace: &str, global: &Global) {
             "streams and consumers",
         ),
     ]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_read_or_refused() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(size(text).ok(), expected, "{text}");
+        };
+        check("4096", Some(4096));
+        check("512MiB", Some(512 << 20));
+        check("10GiB", Some(10 << 30));
+        for wrong in [
+            "",
+            "GiB",
+            "0",
+            "-1",
+            "1.5GiB",
+            "10GB",
+            "99999999TiB",
+            "10 GiB",
+        ] {
+            check(wrong, None);
+        }
+    }
 }

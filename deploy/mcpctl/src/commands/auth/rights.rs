@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::roster::{Purpose, Tenant};
+use super::roster::{Purpose, Tenant, consumer_of_events};
 
 const LANES: [&str; 4] = ["critical", "high", "normal", "low"];
 
@@ -33,7 +33,7 @@ pub(super) fn of(namespace: &str, tenant: &Tenant, name: &str, purpose: &Purpose
         drawing.serves();
     }
     for subscription in purpose.subscriptions.keys() {
-        drawing.pulls("events", &format!("{name}_evt_{subscription}"));
+        drawing.pulls("events", &consumer_of_events(name, subscription));
     }
     for definition in &purpose.runs {
         drawing.runs(definition);
@@ -103,7 +103,7 @@ impl Drawing<'_> {
         // Members of a pack that this instance has no room for.
         self.publish(format!("{ns}.cmd.{name}.*.*"));
         self.publish(format!("{ns}.delay.{name}.*"));
-        self.publish(format!("{ns}.dead.{name}.*"));
+        self.buries(&format!("{name}.*"));
         // Whoever sees an instance fall silent tells of it.
         self.publish(format!("{ns}.evt.*.instance_offline"));
         self.publish(format!("$KV.{ns}_agents.{name}.*"));
@@ -125,6 +125,14 @@ impl Drawing<'_> {
         self.publish(format!("$JS.ACK.{ns}_{stream}.{consumer}.>"));
     }
 
+    /// Its own dead letters, and the look whether one that seems to be there is its own.
+    fn buries(&mut self, which: &str) {
+        let ns = self.ns;
+        let subject = format!("{ns}.dead.{which}");
+        self.api(format_args!("DIRECT.GET.{ns}_dead_letters.{subject}"));
+        self.publish(subject);
+    }
+
     /// Single keys of a bucket: the subject says which.
     fn reads(&mut self, bucket: &str, keys: &str) {
         self.api(format_args!("DIRECT.GET.KV_{bucket}.$KV.{bucket}.{keys}"));
@@ -144,7 +152,7 @@ impl Drawing<'_> {
         }
         self.publish(format!("{ns}.timer.{definition}.*.*"));
         self.publish(format!("{ns}.evt.workflow.*"));
-        self.publish(format!("{ns}.dead.workflow.{definition}"));
+        self.buries(&format!("workflow.{definition}"));
         // Versions may have dots, and below them are the notes of parked workflows.
         self.publish(format!("$KV.{ns}_definitions.{definition}.>"));
     }
@@ -197,6 +205,7 @@ mod tests {
             .collect();
         Tenant {
             shards: 2,
+            storage: None,
             identities,
         }
     }

@@ -50,7 +50,18 @@ pub(super) enum Tls {
 #[serde(deny_unknown_fields)]
 pub(super) struct Tenant {
     pub(super) shards: u16,
+    /// What its streams may take on the servers; no limit where there is none, as in rosters of before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) storage: Option<Storage>,
     pub(super) identities: BTreeMap<String, Identity>,
+}
+
+/// What the account of a namespace may store, in bytes, all copies counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Storage {
+    pub(super) file: u64,
+    pub(super) memory: u64,
 }
 
 /// One identity.
@@ -192,9 +203,30 @@ impl Tenant {
             .map(String::as_str)
     }
 
+    /// A consumer of events that two subscriptions would share, and who has the other one. Names may have `_evt_` in them, so that
+    /// those of two agents can come to the same.
+    pub(super) fn shared_consumer(&self) -> Option<(String, &str, &str)> {
+        let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+        for (name, identity) in &self.identities {
+            let purpose = identity.purpose.iter();
+            for subscription in purpose.flat_map(|purpose| purpose.subscriptions.keys()) {
+                let consumer = consumer_of_events(name, subscription);
+                if let Some(other) = seen.insert(consumer.clone(), name) {
+                    return Some((consumer, other, name));
+                }
+            }
+        }
+        None
+    }
+
     fn purpose(&self, name: &str) -> Option<&Purpose> {
         self.identities.get(name)?.purpose.as_ref()
     }
+}
+
+/// The consumer that a subscription pulls from.
+pub(super) fn consumer_of_events(agent: &str, subscription: &str) -> String {
+    format!("{agent}_evt_{subscription}")
 }
 
 /// A name that an identity may have.

@@ -1,12 +1,17 @@
-//! `mcpctl auth rotate`: a new key beside the old one, and later the end of the old one.
+//! `mcpctl auth rotate`: a new key beside the old one, and later the new one in the place of the old one.
+//!
+//! The seed that processes read stays until the servers know the new key: else a process that connects again in between is
+//! refused. They are told in between the two steps, and nothing here can see whether they were.
+
+use std::path::Path;
 
 use clap::Args;
 use serde_json::json;
 
 use super::{
     certificates::{Authority, Holder},
-    roster::{Folder, Tls},
-    secrets::{self, SEED},
+    roster::{Folder, Identity, Tls},
+    secrets::{self, NEXT_SEED},
 };
 use crate::{
     cli::Global,
@@ -17,15 +22,17 @@ use crate::{
 /// Keys of one identity that are valid at once. More than the old and the new one is a rotation that was forgotten.
 const MOST_KEYS: usize = 2;
 
-/// Gives an identity a new key and a new certificate; its old key stays valid until it is forgotten.
+/// Gives an identity a new key and a new certificate, in two steps.
 ///
-/// Processes take the new key up with their next connection. Then `--forget-old`, and a reload of the servers.
+/// First the new key becomes valid beside the old one, which stays in use: reload the servers. Then `--forget-old` puts the new
+/// key into use and ends the old one: distribute the identity's folder, and reload again. Processes take the new key up with
+/// their next connection.
 #[derive(Debug, Args)]
 pub(super) struct RotateArgs {
     /// The identity: an agent, a client or `admin`
     #[arg(value_name = "NAME")]
     name: String,
-    /// Makes no new key; all but the newest are no longer valid
+    /// The second step, once the servers know the new key: it is in use from now on, and the old one no longer valid
     #[arg(long)]
     forget_old: bool,
 }
@@ -40,28 +47,51 @@ pub(super) fn run(args: &RotateArgs, folder: &Folder, global: &Global) -> Result
         ))
         .remedy("`mcpctl auth show` lists them"));
     };
-    if args.forget_old {
-        identity.keys.truncate(1);
-    } else if identity.keys.len() >= MOST_KEYS {
-        return Err(
-            Failure::usage(format!("`{name}` has an old key that is still valid")).remedy(format!(
-                "end it first with `mcpctl auth rotate {name} --forget-old`"
-            )),
-        );
-    } else {
-        let place = folder.identity(namespace, name);
-        secrets::make_folder(&place)?;
-        // The seed is replaced by renaming, and the servers learn of the key before anybody can use it: they are reloaded.
-        identity
-            .keys
-            .insert(0, secrets::make_key(&place.join(SEED))?);
-        if tls == Tls::Mutual {
-            Authority::open(folder.root())?.issue(&place, &Holder::Client(name))?;
+    let place = folder.identity(namespace, name);
+    match args.forget_old {
+        false => begin(name, identity, &place)?,
+        true => {
+            finish(identity, &place)?;
+            if tls == Tls::Mutual {
+                Authority::open(folder.root())?.issue(&place, &Holder::Client(name))?;
+            }
         }
     }
     let keys = identity.keys.clone();
     folder.save(&roster)?;
     tell(folder, name, &keys, global);
+    Ok(())
+}
+
+/// A second valid key, which nobody uses yet.
+fn begin(name: &str, identity: &mut Identity, place: &Path) -> Result<(), Failure> {
+    if identity.keys.len() >= MOST_KEYS {
+        return Err(
+            Failure::usage(format!("`{name}` has an old key that is still valid")).remedy(format!(
+                "reload the servers, then end it with `mcpctl auth rotate {name} --forget-old`"
+            )),
+        );
+    }
+    secrets::make_folder(place)?;
+    let key = secrets::make_key(&place.join(NEXT_SEED))?;
+    identity.keys.insert(0, key);
+    Ok(())
+}
+
+/// The new key is the only one.
+fn finish(identity: &mut Identity, place: &Path) -> Result<(), Failure> {
+    let key = secrets::take_next_key(place)?;
+    match identity.keys.contains(&key) {
+        true => identity.keys = vec![key],
+        false => {
+            let (seed, known) = (place.join(secrets::SEED), identity.keys.join(", "));
+            return Err(Failure::usage(format!(
+                "{} is the seed of none of its valid keys, {known}",
+                seed.display()
+            ))
+            .remedy("take the identity's folder and auth.json back from the same backup"));
+        }
+    }
     Ok(())
 }
 
@@ -76,19 +106,23 @@ fn tell(folder: &Folder, name: &str, keys: &[String], global: &Global) {
     );
     match keys.len() {
         1 => {
-            output::line(format!("`{name}` has one valid key"));
+            let place = folder.identity(&global.namespace, name);
+            output::line(format!(
+                "`{name}` has one valid key, that in {}: give it to its processes, then reload",
+                place.display()
+            ));
             hints(&[reload]);
         }
         count => {
             output::line(format!(
-                "`{name}` has {count} valid keys: the new one, and the old one"
+                "`{name}` has {count} valid keys: the old one, which stays in use, and the new one"
             ));
             let forget = format!(
                 "{} auth --dir {} rotate {name} --forget-old",
                 program(),
                 folder.root().display()
             );
-            hints(&[reload, (forget, "when every process has the new one")]);
+            hints(&[reload, (forget, "then puts the new one into use")]);
         }
     }
 }

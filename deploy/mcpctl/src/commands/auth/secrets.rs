@@ -14,6 +14,9 @@ use crate::failure::Failure;
 /// The seed of an identity, in its folder.
 pub(super) const SEED: &str = "user.nk";
 
+/// Its next seed, while a rotation is under way.
+pub(super) const NEXT_SEED: &str = "user-next.nk";
+
 /// Makes a folder that only its owner may enter.
 pub(super) fn make_folder(path: &Path) -> Result<(), Failure> {
     let made = fs::DirBuilder::new()
@@ -48,5 +51,19 @@ pub(super) fn make_key(path: &Path) -> Result<String, Failure> {
         .seed()
         .map_err(|_| Failure::usage("a new key has no seed"))?;
     write(path, format!("{seed}\n").as_bytes())?;
+    Ok(pair.public_key())
+}
+
+/// Puts the next seed into the place of the seed, where there is a next one; returns the public key of the seed that is there now.
+pub(super) fn take_next_key(place: &Path) -> Result<String, Failure> {
+    let (next, seed) = (place.join(NEXT_SEED), place.join(SEED));
+    let failed = |error: io::Error| Failure::io(seed.display().to_string(), &error);
+    match fs::rename(&next, &seed) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let text = fs::read_to_string(&seed).map_err(failed)?;
+    let pair = KeyPair::from_seed(text.trim())
+        .map_err(|_| Failure::usage(format!("{} holds no seed", seed.display())))?;
     Ok(pair.public_key())
 }

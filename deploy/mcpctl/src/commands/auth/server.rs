@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     rights,
-    roster::{Folder, Identity, Roster, Tenant, Tls},
+    roster::{Folder, Identity, Roster, Storage, Tenant, Tls},
     secrets,
 };
 use crate::failure::Failure;
@@ -39,7 +39,7 @@ fn accounts(roster: &Roster) -> String {
             .collect();
         accounts.insert(
             account(namespace),
-            json!({ "jetstream": "enabled", "users": users }),
+            json!({ "jetstream": jetstream(tenant), "users": users }),
         );
     }
     let users = roster.system.iter().map(|key| json!({ "nkey": key }));
@@ -52,6 +52,14 @@ fn accounts(roster: &Roster) -> String {
         "# Made by `mcpctl auth`, which overwrites it: who may connect, and what each may do. Reload the servers after a change.\n\
          accounts: {accounts}\nsystem_account: {SYSTEM}\n"
     )
+}
+
+/// A namespace that stores too much is refused more, and leaves the disk to the others.
+fn jetstream(tenant: &Tenant) -> Value {
+    match tenant.storage {
+        Some(Storage { file, memory }) => json!({ "max_file": file, "max_mem": memory }),
+        None => json!("enabled"),
+    }
 }
 
 /// The account of a namespace.
