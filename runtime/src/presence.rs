@@ -7,7 +7,9 @@ mod change;
 mod heart;
 mod lifeline;
 mod notices;
+mod observer;
 mod read;
+mod roll;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,12 +33,13 @@ use heart::Heart;
 
 pub(crate) use change::server_time_ms;
 pub(crate) use lifeline::{Lifeline, Lifelines};
-pub(crate) use notices::watch;
+pub(crate) use observer::observe;
 pub(crate) use read::{is_anyone_alive, others_alive};
 
 pub use change::{InstanceChange, Observed, PresenceChange, PresenceChanges};
-pub use notices::tell_offline;
+pub use observer::tell_who_falls_silent;
 pub use read::{Found, read_presence};
+pub use roll::{InstanceKey, Overdue, Roll};
 
 /// How long the first record may take to be stored and to come back.
 const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(10);

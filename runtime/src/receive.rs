@@ -38,7 +38,7 @@ use crate::{
     error::ReceiveError,
     message::{McpError, Name, Namespace, Priority, Raw, Token},
     outcome::Outcomes,
-    presence::{self, ActionInfo, Presence},
+    presence::{self, ActionInfo, Presence, PresenceChanges},
     telemetry::{self, Health, Pulse},
     topology,
 };
@@ -198,7 +198,6 @@ impl Worker {
         let stop = CancellationToken::new();
         let unless_started = stop.clone().drop_guard();
         lifeline.follow(stop.clone());
-        let heartbeat_interval = config.heartbeat_interval;
         let bulkheads = Bulkheads::of(&*handler);
         let shared = Arc::new_cyclic(|myself| Shared {
             agent: config.agent,
@@ -229,22 +228,16 @@ impl Worker {
         .await?;
         tokio::spawn(receiving.run(idle_tx));
         let changes_subject = format!("{}.presence.>", shared.client.namespace());
-        let changes = shared
-            .client
-            .nats()
-            .subscribe(changes_subject.clone())
-            .await;
+        let changes = PresenceChanges::listen(&shared.client).await;
         let changes = changes.map_err(|error| ReceiveError::Subscribe {
             subject: changes_subject,
             reason: error.to_string(),
         })?;
-        let watching = presence::watch(
+        tokio::spawn(presence::observe(
             shared.client.clone(),
             changes,
-            heartbeat_interval,
             stop.clone(),
-        );
-        tokio::spawn(watching);
+        ));
         let lanes = Priority::ALL.map(|lane| Namespace::lane_consumer(&shared.agent, lane));
         let commands = shared.client.namespace().commands_stream();
         expect_consumers(&shared.client, &commands, &lanes).await?;

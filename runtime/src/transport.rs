@@ -41,7 +41,8 @@ pub use scan::{scan, scan_from};
 pub(crate) use scan::scan_with_headers;
 
 pub use crate::presence::{
-    Found, InstanceChange, Observed, PresenceChange, PresenceChanges, read_presence, tell_offline,
+    Found, InstanceChange, InstanceKey, Observed, Overdue, PresenceChange, PresenceChanges, Roll,
+    read_presence, tell_who_falls_silent,
 };
 
 /// Publishes into a stream, again and again within the time given, until the server says that it is stored. The

@@ -7,7 +7,7 @@ use std::{
 
 use mcp_runtime::{
     PresenceRecord,
-    transport::{Found, InstanceChange, PresenceChange},
+    transport::{Found, InstanceChange, InstanceKey as Key, PresenceChange},
 };
 use tokio::time::Instant;
 
@@ -18,9 +18,6 @@ const MOST: usize = 65_536;
 
 /// How long one that has gone is remembered, so that its return is known as one.
 const REMEMBERED: Duration = Duration::from_secs(300);
-
-/// The lifetime of records where none is known: that of the default interval.
-const LIFETIME: Duration = Duration::from_secs(15);
 
 /// What happened to an instance in view.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,8 +52,6 @@ pub enum Gone {
     /// It is alive and no longer what was asked for.
     Filtered,
 }
-
-type Key = (String, String);
 
 #[derive(Debug)]
 struct Known {
@@ -173,18 +168,11 @@ impl Roster {
         }
     }
 
-    /// Those that have not been heard since then, and are not in the bucket either, have gone.
-    pub(super) fn forget_unheard(&mut self, since: Instant, now: Instant) {
-        let unheard = |known: &&mut Known| known.now.is_ok() && known.heard_at < since;
-        let mut gone = Vec::new();
-        for (key, known) in &mut self.known {
-            if let Some(known) = Some(known).filter(unheard) {
-                known.now = Err(Gone::Silent);
-                known.heard_at = now;
-                gone.push(key.clone());
-            }
-        }
-        for key in gone {
+    /// One that should have been heard is not in the bucket either: it has gone.
+    pub(super) fn not_found(&mut self, key: Key, now: Instant) {
+        if let Some(known) = self.known.get_mut(&key).filter(|known| known.now.is_ok()) {
+            known.now = Err(Gone::Silent);
+            known.heard_at = now;
             self.show(key, now);
         }
     }
@@ -229,11 +217,6 @@ impl Roster {
             known.told = known.in_view().cloned();
         }
         self.current()
-    }
-
-    pub(super) fn longest_lifetime(&self) -> Duration {
-        let lifetimes = self.known.values().map(|known| known.lifetime);
-        lifetimes.max().unwrap_or(LIFETIME)
     }
 
     /// Forgets who has gone long ago.

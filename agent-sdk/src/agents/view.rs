@@ -1,7 +1,7 @@
 //! A live view: one task hears what changes, the reader asks what is new to him.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,13 +11,17 @@ use std::{
 
 use mcp_runtime::{
     Client, PresenceRecord,
-    transport::{self, InstanceChange, Observed, PresenceChange, PresenceChanges, StoreError},
+    transport::{
+        self, Found, InstanceKey, Observed, Overdue, PresenceChange, PresenceChanges, Roll,
+        StoreError,
+    },
 };
 use tokio::{
     sync::Notify,
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval},
 };
+use tokio_util::sync::DropGuard;
 
 use super::{
     Filter,
@@ -25,8 +29,8 @@ use super::{
     several_versions,
 };
 
-/// Before the bucket is read again when that has failed.
-const READ_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked who should have been heard: what the server tells may be missed, and a restarted one tells nothing.
+const SWEEP: Duration = Duration::from_millis(500);
 
 /// A live view of instances; dropping it ends it.
 ///
@@ -37,6 +41,8 @@ const READ_PAUSE: Duration = Duration::from_secs(1);
 pub struct AgentsView {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
+    /// While this is held, others are told of those who fall silent.
+    _telling: Option<DropGuard>,
 }
 
 #[derive(Debug)]
@@ -51,11 +57,7 @@ struct Observer {
     client: Client,
     changes: PresenceChanges,
     shared: Arc<Shared>,
-    tells: bool,
-    /// Before this an expiry may be that of a restarted server, which has forgotten everyone.
-    believe_from: Instant,
-    /// When the bucket is to be read again, to see who has gone while nothing was heard.
-    read_at: Option<Instant>,
+    roll: Roll,
 }
 
 impl AgentsView {
@@ -67,8 +69,9 @@ impl AgentsView {
         // First the changes, then the state: what happens in between is heard twice, and told apart by its revision.
         let changes = PresenceChanges::listen(&client).await?;
         let now = Instant::now();
-        let mut roster = Roster::new(filter);
+        let (mut roster, mut roll) = (Roster::new(filter), Roll::new(now));
         for found in transport::read_presence(&client, None).await? {
+            roll.found(&found, now);
             roster.found(found, now);
         }
         roster.snapshot();
@@ -77,17 +80,20 @@ impl AgentsView {
             news: Notify::new(),
             ended: AtomicBool::new(false),
         });
+        let telling = match tells {
+            true => Some(transport::tell_who_falls_silent(&client).await?),
+            false => None,
+        };
         let observer = Observer {
             client,
             changes,
             shared: Arc::clone(&shared),
-            tells,
-            believe_from: now,
-            read_at: None,
+            roll,
         };
         Ok(Self {
             shared,
             task: tokio::spawn(observer.run()),
+            _telling: telling,
         })
     }
 
@@ -147,21 +153,18 @@ impl Drop for End {
 impl Observer {
     async fn run(mut self) {
         let _end = End(Arc::clone(&self.shared));
+        let mut sweep = interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let read_at = self.read_at;
-            let reading = async {
-                match read_at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
+                // What was heard meanwhile comes before the question who was not heard.
+                biased;
                 observed = self.changes.next() => match observed {
-                    Some(Observed::Change(change)) => self.heed(change).await,
+                    Some(Observed::Change(change)) => self.heed(change),
                     Some(_) => self.reconnected(),
                     None => return,
                 },
-                () = reading => self.read_again().await,
+                _ = sweep.tick() => self.look_for_the_overdue().await,
             }
             if self.shared.roster().has_news() {
                 self.shared.news.notify_one();
@@ -170,45 +173,40 @@ impl Observer {
     }
 
     fn reconnected(&mut self) {
-        let now = Instant::now();
-        let mut roster = self.shared.roster();
-        roster.count_anew();
-        let lifetime = roster.longest_lifetime();
-        drop(roster);
-        // Those who live write their record when they are connected again, at the latest after an interval.
-        self.believe_from = now + lifetime / 3;
-        self.read_at = Some(now + lifetime);
+        self.roll.reconnected(Instant::now());
+        self.shared.roster().count_anew();
     }
 
-    async fn heed(&mut self, change: PresenceChange) {
+    fn heed(&mut self, change: PresenceChange) {
         let now = Instant::now();
-        if matches!(change.change, InstanceChange::Silent) {
-            if now < self.believe_from {
-                return;
-            }
-            if self.tells {
-                let (client, change) = (self.client.clone(), change.clone());
-                // Aside: the view must not wait for the server to store a notice.
-                tokio::spawn(async move { transport::tell_offline(&client, &change).await });
-            }
+        if self.roll.hear(&change, now) {
+            self.shared.roster().heard(change, now);
         }
-        self.shared.roster().heard(change, now);
     }
 
-    async fn read_again(&mut self) {
+    async fn look_for_the_overdue(&mut self) {
+        let late = self.roll.overdue(Instant::now());
+        if late.is_empty() {
+            return;
+        }
         match transport::read_presence(&self.client, None).await {
-            Ok(found) => {
-                self.read_at = None;
-                let now = Instant::now();
-                let mut roster = self.shared.roster();
-                for found in found {
-                    roster.found(found, now);
-                }
-                roster.forget_unheard(self.believe_from, now);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the presence bucket could not be read again");
-                sleep(READ_PAUSE).await;
+            Ok(found) => self.judge(late, found),
+            // They are looked for again.
+            Err(error) => tracing::debug!(%error, "the presence bucket could not be read again"),
+        }
+    }
+
+    fn judge(&mut self, late: Vec<Overdue>, found: Vec<Found>) {
+        let now = Instant::now();
+        let there: HashSet<InstanceKey> = found.iter().map(Found::key).collect();
+        let mut roster = self.shared.roster();
+        for found in found {
+            roster.found(found, now);
+        }
+        for late in late {
+            if !there.contains(&late.key) {
+                self.roll.gone(&late.key);
+                roster.not_found(late.key, now);
             }
         }
     }

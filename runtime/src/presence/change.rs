@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{client::Client, store::StoreError};
 
-use super::PresenceRecord;
+use super::{PresenceRecord, roll::InstanceKey};
 
 /// One change of the presence of one instance.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct PresenceChange {
     pub instance: String,
     /// The bucket's revision: of two changes the one with the higher is the later.
     pub revision: u64,
+    /// When the server stored that, in Unix milliseconds by its clock.
+    pub stored_at_ms: Option<i64>,
     /// What has happened.
     pub change: InstanceChange,
 }
@@ -68,8 +70,14 @@ impl PresenceChange {
             agent,
             instance,
             revision: header("Nats-Sequence")?.parse().ok()?,
+            stored_at_ms: server_time_ms(Some(headers)),
             change,
         })
+    }
+
+    /// Agent and instance.
+    pub(super) fn key(&self) -> InstanceKey {
+        (self.agent.clone(), self.instance.clone())
     }
 }
 

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_nats::HeaderMap;
 use rand::Rng;
 use tokio::{sync::watch, time::Instant};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     client::Client,
@@ -12,7 +13,7 @@ use crate::{
     store::{self, Outgoing, StoreError, Stored},
 };
 
-use super::{InstanceState, LIFETIME_INTERVALS, Lifeline, PresenceRecord, notices};
+use super::{InstanceState, LIFETIME_INTERVALS, Lifeline, PresenceRecord, notices::Notice};
 
 /// Changes of breakers within this time are told by one record.
 const GATHERED: Duration = Duration::from_millis(200);
@@ -35,6 +36,7 @@ pub(super) struct Heart {
     /// Whether the last record told that it is full.
     told_full: bool,
     online: Online,
+    restoring: Option<AbortOnDropHandle<()>>,
 }
 
 /// What is known of how the others see this instance.
@@ -79,6 +81,7 @@ impl Heart {
             load,
             record,
             told_full: false,
+            restoring: None,
             online: Online {
                 stored_at: None,
                 // The first record says it.
@@ -95,7 +98,7 @@ impl Heart {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.fills_or_empties() => {}
-                Ok(()) = connections.changed() => self.restore().await,
+                Ok(()) = connections.changed() => self.restore(),
                 Ok(()) = breakers.changed() => tokio::time::sleep(GATHERED).await,
                 changed = changes.changed() => if changed.is_err() { return },
             }
@@ -107,7 +110,7 @@ impl Heart {
             }
             if let Err(error) = self.beat(self.interval).await {
                 tracing::warn!(%error, "the presence record could not be written");
-                self.restore().await;
+                self.restore();
             }
         }
     }
@@ -122,14 +125,21 @@ impl Heart {
         }
     }
 
-    /// A restarted server may have lost the bucket, which lies in its memory.
-    async fn restore(&self) {
-        if !self.client.may_create() {
+    /// A restarted server may have lost the bucket, which lies in its memory. Aside: a record is published until the bucket takes
+    /// it, and must not wait until everything else is checked too.
+    fn restore(&mut self) {
+        let under_way = self.restoring.as_ref();
+        if !self.client.may_create() || under_way.is_some_and(|restoring| !restoring.is_finished())
+        {
             return;
         }
-        if let Err(error) = self.lifeline.restore(self.client.topology()).await {
-            tracing::warn!(%error, "the streams and buckets could not be checked");
-        }
+        let (client, lifeline) = (self.client.clone(), Arc::clone(&self.lifeline));
+        let restoring = tokio::spawn(async move {
+            if let Err(error) = lifeline.restore(client.topology()).await {
+                tracing::warn!(%error, "the streams and buckets could not be checked");
+            }
+        });
+        self.restoring = Some(AbortOnDropHandle::new(restoring));
     }
 
     /// Writes the record.
@@ -138,9 +148,8 @@ impl Heart {
         let lifetime = self.interval * LIFETIME_INTERVALS;
         if self.online.note(Instant::now(), lifetime) {
             // Aside: the next record must not wait for it.
-            let record = &self.record;
-            let notice = notices::Online::of(record, stored.sequence);
-            tokio::spawn(notices::tell_online(self.client.clone(), notice));
+            let notice = Notice::online(&self.record, stored.sequence);
+            tokio::spawn(notice.tell(self.client.clone()));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::{
     transport,
 };
 
-use super::{InstanceChange, InstanceState, PresenceChange, PresenceRecord};
+use super::{InstanceChange, InstanceKey, InstanceState, PresenceChange, PresenceRecord};
 
 /// An instance in the bucket.
 #[derive(Debug, Clone)]
@@ -21,6 +21,14 @@ pub struct Found {
     pub lifetime: std::time::Duration,
 }
 
+impl Found {
+    /// Agent and instance.
+    #[must_use]
+    pub fn key(&self) -> InstanceKey {
+        (self.record.agent.clone(), self.record.instance.clone())
+    }
+}
+
 /// The instances of one agent, or of all; in no order.
 ///
 /// # Errors
@@ -29,23 +37,33 @@ pub async fn read_presence(
     client: &Client,
     agent: Option<&Name>,
 ) -> Result<Vec<Found>, StoreError> {
+    let entries = entries(client, agent).await?;
+    let found = entries.into_iter().filter_map(|entry| {
+        let InstanceChange::Alive(record, lifetime) = entry.change else {
+            return None;
+        };
+        Some(Found {
+            record: *record,
+            revision: entry.revision,
+            lifetime,
+        })
+    });
+    Ok(found.collect())
+}
+
+/// As [`read_presence`], with the marks that those have left who went lately.
+pub(super) async fn entries(
+    client: &Client,
+    agent: Option<&Name>,
+) -> Result<Vec<PresenceChange>, StoreError> {
     let bucket = client.namespace().agents_bucket();
     let filter = agent.map_or_else(|| ">".to_owned(), |agent| format!("{agent}.*"));
-    let mut found = Vec::new();
+    let mut entries = Vec::new();
     transport::scan_with_headers(client, &bucket, &filter, |key, headers, body| {
-        let Some(change) = PresenceChange::of(key, headers, body) else {
-            return;
-        };
-        if let InstanceChange::Alive(record, lifetime) = change.change {
-            found.push(Found {
-                record: *record,
-                revision: change.revision,
-                lifetime,
-            });
-        }
+        entries.extend(PresenceChange::of(key, headers, body));
     })
     .await?;
-    Ok(found)
+    Ok(entries)
 }
 
 /// Whether any instance of an agent is there to take commands.

@@ -5,9 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_nats::{HeaderMap, jetstream::stream};
 use mcp_agent_sdk::{Agent, AgentChange, Agents, AgentsView, Client, Gone, TestBroker};
 use mcp_tests::eventually;
-use serde_json::Value;
+use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{TestResult, nothing, peer::Peer};
 
@@ -179,5 +181,74 @@ async fn of_200_instances_20_that_die_at_once_are_told_once_each() -> TestResult
         events(&client, "crowd", "instance_online").await?.len(),
         PROCESSES * EACH
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_long_ago_is_not_told_again() -> TestResult {
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let _view = Agents::of(&client).telling().watch().await?;
+    // As the server tells expiries, and as they come to a process that was held in between.
+    let expired = |instance: &str, ago: Duration| {
+        let at = OffsetDateTime::now_utc() - ago;
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Marker-Reason", "MaxAge");
+        headers.insert("Nats-Sequence", "7");
+        headers.insert("Nats-Time-Stamp", at.format(&Rfc3339).unwrap().as_str());
+        let subject = format!("mcp.presence.crowd.{instance}");
+        let nats = client.nats().clone();
+        async move { nats.publish_with_headers(subject, headers, "".into()).await }
+    };
+    expired("old", Duration::from_secs(100)).await?;
+    expired("new", Duration::from_secs(10)).await?;
+    eventually("the new one is told", || async {
+        let told = events(&client, "crowd", "instance_offline").await;
+        told.is_ok_and(|told| !told.is_empty())
+    })
+    .await;
+    let told = events(&client, "crowd", "instance_offline").await?;
+    assert_eq!(told, [json!({ "instance": "new", "revision": 7 })]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_that_is_refused_is_told_later() -> TestResult {
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let mut view = Agents::of(&client).agent("crowd").telling().watch().await?;
+    let mut peer = Peer::start(&["crowd", broker.url(), "1", "1000"]).await;
+    assert!(matches!(view.next().await, Some(AgentChange::Online(_))));
+    let stream = client.jetstream().get_stream("mcp_events").await?;
+    eventually("it has told that it lives", || async {
+        let info = stream.get_info().await;
+        info.is_ok_and(|info| info.state.messages == 1)
+    })
+    .await;
+    let usual = stream.get_info().await?.config;
+    let full = stream::Config {
+        max_messages: 1,
+        discard: stream::DiscardPolicy::New,
+        ..usual.clone()
+    };
+    client.jetstream().update_stream(&full).await?;
+    peer.kill().await;
+    silent(&mut view, 1).await;
+    assert_eq!(stream.get_info().await?.state.messages, 1, "nothing fits");
+    client.jetstream().update_stream(&usual).await?;
+    eventually("its death is told", || async {
+        let told = events(&client, "crowd", "instance_offline").await;
+        told.is_ok_and(|told| told.len() == 1)
+    })
+    .await;
+    let lives = Agent::new("crowd").on("nothing", nothing);
+    client.jetstream().update_stream(&full).await?;
+    let _lives = lives.start(&client).await?;
+    client.jetstream().update_stream(&usual).await?;
+    eventually("it says that it lives", || async {
+        let told = events(&client, "crowd", "instance_online").await;
+        told.is_ok_and(|told| told.len() == 2)
+    })
+    .await;
     Ok(())
 }

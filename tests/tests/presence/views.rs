@@ -39,15 +39,48 @@ async fn a_restarted_server_takes_nobody_out_of_view_but_those_who_died_meanwhil
     let Some((last, Gone::Silent)) = gone else {
         panic!("not expected: {gone:?}");
     };
-    assert_ne!(last.instance, lives.instance().as_str());
     let left = view.current();
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(left[0].instance, lives.instance().as_str());
+    let dead = last.instance;
+    assert_ne!(dead, lives.instance().as_str());
+    eventually("its death is told, though nothing expired", || async {
+        let told = events(&client, "crowd", "instance_offline").await;
+        told.is_ok_and(|told| !told.is_empty())
+    })
+    .await;
+    let told = events(&client, "crowd", "instance_offline").await?;
     assert_eq!(
-        events(&client, "crowd", "instance_offline").await?.len(),
-        0,
-        "nobody expired"
+        told,
+        [serde_json::json!({ "instance": dead, "revision": 0 })]
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_unheard_by_the_view_is_missed_in_time() -> TestResult {
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let mut peer = Peer::start(&["crowd", broker.url(), "1", "1000"]).await;
+    // Somebody whose record lives for minutes is no reason to wait for others.
+    let slow = Agent::new("slow").on("nothing", nothing);
+    let slow = slow.heartbeat_interval(Duration::from_secs(60));
+    let _slow = slow.start(&client).await?;
+    let mut view = Agents::of(&client).watch().await?;
+    let instance = view.snapshot()[0].instance.clone();
+    peer.kill().await;
+    let killed = std::time::Instant::now();
+    // Of what goes in this way nobody is told.
+    let bucket = client.jetstream().get_stream("KV_mcp_agents").await?;
+    let key = format!("$KV.mcp_agents.crowd.{instance}");
+    assert_eq!(bucket.purge().filter(key).await?.purged, 1);
+    let gone = comes_or_goes(&mut view).await;
+    assert!(
+        matches!(&gone, AgentChange::Offline { last, gone: Gone::Silent } if last.instance == instance),
+        "{gone:?}"
+    );
+    let took = killed.elapsed();
+    assert!(took <= Duration::from_secs(5), "seen after {took:?}");
     Ok(())
 }
 

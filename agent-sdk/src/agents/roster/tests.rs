@@ -99,13 +99,12 @@ fn a_filter_hides_what_no_longer_fits() {
 }
 
 #[test]
-fn who_is_not_heard_again_after_an_outage_has_gone() {
+fn who_is_looked_for_and_not_found_has_gone() {
     let mut story = Story::of(Filter::default());
     assert_eq!(story.next(0, Ok("ready")), ["online"]);
     let at = |second| story.begin + Duration::from_secs(second);
-    story.roster.forget_unheard(at(0), at(5));
-    assert!(story.roster.next_change().is_none(), "heard since then");
-    story.roster.forget_unheard(at(2), at(5));
+    let key = || ("writer".to_owned(), "w1".to_owned());
+    story.roster.not_found(key(), at(5));
     assert!(matches!(
         story.roster.next_change(),
         Some(AgentChange::Offline {
