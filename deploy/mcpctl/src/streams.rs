@@ -96,12 +96,16 @@ pub(crate) async fn shards(client: &Client) -> Result<u16, Failure> {
 /// A stream that has to be there.
 pub(crate) async fn existing(jetstream: &Context, name: &str) -> Result<Stream, Failure> {
     match info(jetstream, name).await? {
-        None => Err(Failure::usage(format!("there is no stream `{name}`"))
-            .remedy("create it with `mcpctl setup`")),
+        None => Err(missing(name)),
         Some(_) => jetstream.get_stream(name).await.map_err(|error| {
             Failure::unreachable(format!("stream `{name}` cannot be read: {}", chain(&error)))
         }),
     }
+}
+
+/// What to say of a stream that has to be there and is not.
+pub(crate) fn missing(name: &str) -> Failure {
+    Failure::usage(format!("there is no stream `{name}`")).remedy("create it with `mcpctl setup`")
 }
 
 /// Messages per subject below `filter`, in the order of the subjects.

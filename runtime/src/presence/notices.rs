@@ -84,6 +84,10 @@ impl Notice {
                     reason: "it was not stored in time".to_owned(),
                 },
             };
+            // Whoever else sees it may be allowed to.
+            if let PublishError::PermissionDenied { .. } = failure {
+                return tracing::debug!(%agent, event, %data, error = %failure, "may not tell");
+            }
             let may_pass = matches!(failure, PublishError::Transport { .. });
             if !may_pass || Instant::now() + PAUSE >= self.until {
                 return tracing::warn!(%agent, event, %data, error = %failure, "not told");

@@ -83,7 +83,7 @@ impl Observer {
     fn heed_load(&self, record: &PresenceRecord) {
         if let Ok(agent) = Name::new(&record.agent) {
             let takes_commands = record.state != InstanceState::Draining;
-            let load = || takes_commands.then(|| record.load.clone());
+            let load = || takes_commands.then_some(record.load);
             self.client.targets().observe_load(&agent, load);
         }
     }

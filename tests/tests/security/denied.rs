@@ -74,8 +74,7 @@ async fn operators_without_the_administrators_rights_are_told_at_once() -> TestR
     let url = realm.cluster.url();
     let here = realm.folder.path();
     for (order, asks) in [
-        (&["agents"][..], "STREAM.INFO.KV_mcp_agents"),
-        (&["dead", "list"], "STREAM.INFO.mcp_dead_letters"),
+        (&["dead", "list"][..], "STREAM.INFO.mcp_dead_letters"),
         (&["dead", "delete", "1"], "mcp_dead_letters"),
         (&["messages", "list"], "STREAM.INFO.mcp_commands"),
         (&["events", "tail"], "STREAM.INFO.mcp_events"),
@@ -103,5 +102,22 @@ async fn operators_without_the_administrators_rights_are_told_at_once() -> TestR
             began.elapsed()
         );
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_there_may_be_seen_by_everybody_who_may_connect() -> TestResult {
+    let realm = Realm::found(&[&["desk", "--client"], &["worker"]]).await;
+    let worker = realm.client("worker").await;
+    let _worker = Agent::new("worker")
+        .on("length", length)
+        .start(&worker)
+        .await?;
+    let desk = realm.identity("desk");
+    let desk = desk.to_str().ok_or("the path is text")?;
+    let (here, url) = (realm.folder.path(), realm.cluster.url());
+    let shown = run_with(here, &url, &["agents", "--json"], &[("MCP_AUTH", desk)]).await;
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert_eq!(shown.json()["agents"][0]["agent"], "worker", "{shown:?}");
     Ok(())
 }

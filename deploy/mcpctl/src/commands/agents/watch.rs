@@ -29,8 +29,7 @@ pub(super) async fn watch(
     if let Some(agent) = agent {
         agents = agents.agent(agent);
     }
-    let view = agents.watch().await;
-    let mut view = view.map_err(|error| Failure::unreachable(error.to_string()))?;
+    let mut view = agents.watch().await?;
     if io::stdout().is_terminal() && !as_json {
         return table(&mut view).await;
     }
