@@ -72,6 +72,17 @@ def scaling(name, scaled, deployments):
         yield f"{name}: fewer at most than at least"
 
 
+def job(name, document):
+    if "helm.sh/hook" in document["metadata"].get("annotations", {}):
+        yield f"{name}: a hook waits for agents that wait for it"
+    if not re.search(r"-[0-9]+$", name):
+        yield f"{name}: cannot be changed, so each revision needs a job of its own"
+    spec = document["spec"]["template"]["spec"]
+    for container in spec["initContainers"] + spec["containers"]:
+        if not spec["securityContext"]["runAsNonRoot"] or not container["securityContext"]["readOnlyRootFilesystem"]:
+            yield f"{name}: {container['name']} may be root, or write to its file system"
+
+
 def problems(path, schemas):
     documents = [document for document in YAML(typ="safe").load_all(path.read_text()) if document]
     yield from custom(documents, schemas)
@@ -84,6 +95,8 @@ def problems(path, schemas):
             yield f"{kind}: missing for {sorted(missing)}"
     for name, deployment in deployments.items():
         yield from pod(name, deployment)
+    for name, document in of_kind(documents, "Job").items():
+        yield from job(name, document)
     for name, scaled in of_kind(documents, "ScaledObject").items():
         yield from scaling(name, scaled, deployments)
     for name, policy in of_kind(documents, "NetworkPolicy").items():

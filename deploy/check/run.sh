@@ -2,7 +2,8 @@
 # Checks everything in deploy/ that no compiler reads: Dockerfiles, compose, the unit, the chart and what is rendered from it, the
 # servers' configuration, rules and dashboards. `make deploy-check` calls it.
 #
-# What a machine lacks (helm, systemd, a built mcpctl) is passed over, and said so at the end. Nothing is passed over in silence.
+# What a machine lacks (helm, systemd, a built mcpctl) is passed over, and said so at the end. Nothing is passed over in silence, and with
+# DEPLOY_CHECK_STRICT=1, as in CI, nothing at all.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -72,4 +73,8 @@ for file in deploy/compose/prometheus.yml deploy/compose/grafana/*.yaml; do
 done
 
 printf '%s passed, %s failed, %s skipped\n' "$passed" "$failed" "${#skipped[@]}"
+if [[ ${DEPLOY_CHECK_STRICT:-} == 1 ]] && ((${#skipped[@]} > 0)); then
+    echo "DEPLOY_CHECK_STRICT=1: what was skipped has to be there" >&2
+    exit 1
+fi
 ((failed == 0))

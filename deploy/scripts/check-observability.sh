@@ -18,7 +18,9 @@ unpacked() {
     mkdir -p "$root/.tools/bin"
     work=$(mktemp -d "$root/.tools/promtool.XXXXXX")
     say "unpacking promtool from Debian's package prometheus, once"
-    (cd "$work" && apt-get download --quiet=2 prometheus >/dev/null 2>"$work/said" && dpkg-deb -x ./*.deb .) || {
+    # A new machine may not know the packages yet, and only root can tell it.
+    fetched() { apt-get download --quiet=2 prometheus >/dev/null 2>"$work/said"; }
+    (cd "$work" && { fetched || { ((EUID == 0)) && apt-get update --quiet=2 >/dev/null 2>&1 && fetched; }; } && dpkg-deb -x ./*.deb .) || {
         cat "$work/said" >&2
         rm -rf "$work"
         die "the package could not be had (apt-get update?): install Prometheus, or set MCP_PROMTOOL"
