@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::output;
 
+pub(crate) use sources::MAJORITY;
+
 /// The exit codes, which scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -78,6 +80,11 @@ impl Failure {
     pub(crate) fn in_one_line(mut self) -> Self {
         self.one_line = true;
         self
+    }
+
+    /// What failed, and what to do about it.
+    pub(crate) fn parts(&self) -> (&str, Option<&str>) {
+        (&self.message, self.remedy.as_deref())
     }
 
     /// The sentence for people, with the remedy.

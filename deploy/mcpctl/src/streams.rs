@@ -12,7 +12,7 @@ use mcp_agent_sdk::{Client, Priority, runtime::Namespace};
 use serde_json::json;
 
 use crate::{
-    failure::{Failure, chain},
+    failure::{Failure, MAJORITY, chain},
     output::{age, bytes},
 };
 
@@ -44,8 +44,9 @@ pub(crate) fn names(namespace: &Namespace, shards: u16) -> Vec<String> {
 
 /// What the server says about one stream; `None` when it does not exist.
 pub(crate) async fn info(jetstream: &Context, name: &str) -> Result<Option<Info>, Failure> {
-    let unanswered =
-        |reason: String| Failure::unreachable(format!("no answer about stream `{name}`: {reason}"));
+    let unanswered = |reason: String| {
+        Failure::unreachable(format!("no answer about stream `{name}`: {reason}")).remedy(MAJORITY)
+    };
     match jetstream
         .request(format!("STREAM.INFO.{name}"), &json!({}))
         .await

@@ -109,10 +109,14 @@ impl TopologyError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::Unstable { .. } => true,
-            // 503: the cluster has no leader at the moment.
-            Self::Refused { source, .. } => source.code() == 503,
+            Self::Refused { .. } => self.is_leaderless(),
             _ => false,
         }
+    }
+
+    /// Whether the cluster says that it has no leader: for a moment, or because too few of its servers run.
+    pub fn is_leaderless(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if source.code() == 503)
     }
 }
 

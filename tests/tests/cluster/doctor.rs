@@ -1,4 +1,4 @@
-//! `mcpctl doctor` on a secured cluster: all is well, then a server is away, then a consumer is forgotten.
+//! `mcpctl doctor` on a secured cluster: all is well, then a server is away, then most of them.
 
 use std::time::Instant;
 
@@ -85,6 +85,20 @@ async fn doctor_names_what_is_wrong_with_a_cluster_and_the_remedy() -> TestResul
         report.to_string().contains("look after the server"),
         "{report:#}"
     );
-    cluster.revive(2).await;
+
+    // Without a majority nothing can be asked, but who is there and what to do is said.
+    cluster.end(1, Signal::KILL).await;
+    let mut lost = run(&admin, &["doctor", "--json"]).await;
+    let killed = Instant::now();
+    while level(&lost.json(), "jetstream").as_deref() != Some("fail") {
+        assert!(killed.elapsed() < PATIENCE, "{lost:?}");
+        lost = run(&admin, &["doctor", "--json"]).await;
+    }
+    assert_eq!(lost.code, 1, "{lost:?}");
+    assert!(
+        lost.stdout.contains("start those that are away"),
+        "{lost:?}"
+    );
+    assert_eq!(level(&lost.json(), "versions").as_deref(), Some("ok"));
     Ok(())
 }

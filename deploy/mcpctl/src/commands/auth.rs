@@ -7,6 +7,7 @@
 mod agent;
 mod apply;
 mod certificates;
+mod expected;
 mod init;
 mod rights;
 mod roster;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::{cli::Global, failure::Failure};
+pub(crate) use expected::{Expected, expected};
 use roster::Folder;
 
 const AFTER_HELP: &str = "\

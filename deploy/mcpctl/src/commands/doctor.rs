@@ -5,6 +5,7 @@
 mod agents;
 mod dead_letters;
 mod finding;
+mod identities;
 mod leftovers;
 mod orphans;
 mod rights;
@@ -35,6 +36,9 @@ pub(crate) struct DoctorArgs {
     /// An identity of the system account, such as auth/system: checks each server of a cluster too
     #[arg(long, env = "MCP_SYSTEM_AUTH", value_name = "FOLDER")]
     system: Option<PathBuf>,
+    /// The folder that `mcpctl auth` has made: looks whether the servers have what it says, with the identities in it
+    #[arg(long, env = "MCP_AUTH_DIR", value_name = "FOLDER")]
+    auth_dir: Option<PathBuf>,
     /// Gives abandoned workflows a new task or timer; removes checkpoints of workflows that are gone, and messages that
     /// queues keep although they are done
     #[arg(long)]
@@ -45,17 +49,22 @@ pub(crate) struct DoctorArgs {
 }
 
 pub(crate) async fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
-    let client = global
-        .connect_with(global.config("mcpctl")?.setup(Setup::Assume))
-        .await?;
+    let config = global.config("mcpctl")?.setup(Setup::Assume);
+    let client = match global.connect_with(config).await {
+        Ok(client) => client,
+        Err(failure) => return unusable(failure, &args, global).await,
+    };
     let rights = rights::check(&client).await;
     if !rights.suffice {
         return conclude(&[rights.finding], global);
     }
     let mut findings = server::check(&client).await?;
     findings.push(rights.finding);
-    if let Some(identity) = &args.system {
-        findings.extend(servers::check(global.config("mcpctl")?, identity).await?);
+    match &args.system {
+        Some(identity) => {
+            findings.extend(servers::check(global.config("mcpctl")?, identity).await?)
+        }
+        None => findings.push(servers::unasked(client.nats().server_info().auth_required)),
     }
 
     let shards = streams::shards(&client).await?;
@@ -73,6 +82,9 @@ pub(crate) async fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure
         findings.extend(topology::limits(&infos));
         findings.extend(agents::check(&client).await?);
         findings.extend(orphans::check(&client, shards).await?);
+        if let Some(dir) = &args.auth_dir {
+            findings.extend(identities::check(&client, dir, global).await?);
+        }
         findings.push(dead_letters::check(&client).await?);
         let repair = match args.repair {
             true => workflows::Repair::Do,
@@ -84,6 +96,23 @@ pub(crate) async fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure
     } else {
         findings.push(topology::missing(&missing, names.len()));
     }
+    conclude(&findings, global)
+}
+
+/// JetStream cannot be asked; the system account may still tell which servers are there.
+async fn unusable(failure: Failure, args: &DoctorArgs, global: &Global) -> Result<(), Failure> {
+    let Some(identity) = &args.system else {
+        return Err(failure);
+    };
+    let Ok(mut findings) = servers::check(global.config("mcpctl")?, identity).await else {
+        return Err(failure);
+    };
+    let (message, remedy) = failure.parts();
+    let finding = Finding::fail("jetstream", message);
+    findings.push(match remedy {
+        Some(remedy) => finding.remedy(remedy),
+        None => finding,
+    });
     conclude(&findings, global)
 }
 

@@ -14,6 +14,10 @@ use super::{Failure, chain};
 
 const SHOW_RIGHTS: &str = "`mcpctl auth show NAME` says what an identity may do";
 
+/// JetStream and each stream decide by majority; without one there is a refusal, or no answer at all.
+pub(crate) const MAJORITY: &str = "in a cluster more than half of the servers have to run: start those that are away, `mcpctl doctor --system auth/system` \
+     names those that answer";
+
 /// A right that is missing; `text` names the subject.
 fn denied(text: String, subject: &str) -> Failure {
     let error = McpError::permanent(code::PERMISSION_DENIED)
@@ -64,19 +68,26 @@ impl From<ConnectError> for Failure {
             ConnectError::Refused { .. } => Self::usage(error.to_string())
                 .remedy("give others with MCP_AUTH, --creds or in the URL"),
             ConnectError::PermissionDenied { subject, .. } => denied(error.to_string(), subject),
+            ConnectError::Topology { source, .. } if undecided(source) => {
+                Self::unreachable(chain(&error)).remedy(MAJORITY)
+            }
             _ if error.is_temporary() => Self::unreachable(chain(&error)),
             _ => Self::usage(chain(&error)),
         }
     }
 }
 
+fn undecided(error: &TopologyError) -> bool {
+    error.is_leaderless() || matches!(error, TopologyError::NoAnswer { .. })
+}
+
 impl From<TopologyError> for Failure {
     fn from(error: TopologyError) -> Self {
         let text = chain(&error);
-        if error.is_transient() {
-            Self::unreachable(text)
-        } else {
-            Self::usage(text)
+        match error.is_transient() {
+            true if undecided(&error) => Self::unreachable(text).remedy(MAJORITY),
+            true => Self::unreachable(text),
+            false => Self::usage(text),
         }
     }
 }
@@ -237,6 +248,27 @@ mod tests {
         check(WorkflowError::NoSuchWorkflow { id }.into(), Exit::Answered);
         let waited = std::time::Duration::from_secs(1);
         check(WorkflowError::NoAnswer { waited }.into(), Exit::Unreachable);
+    }
+
+    #[test]
+    fn a_cluster_without_a_leader_has_a_remedy() {
+        let said =
+            json!({ "code": 503, "err_code": 10008, "description": "temporarily unavailable" });
+        let refused = || TopologyError::Refused {
+            object: "the JetStream account".to_owned(),
+            source: serde_json::from_value(said.clone()).expect("an error of the server"),
+        };
+        let connecting = ConnectError::Topology {
+            url: "nats://x".to_owned(),
+            source: Box::new(refused()),
+        };
+        for failure in [Failure::from(refused()), Failure::from(connecting)] {
+            assert_eq!(failure.exit, Exit::Unreachable);
+            assert!(
+                failure.sentence().contains("start those that are away"),
+                "{failure:?}"
+            );
+        }
     }
 
     #[test]

@@ -29,12 +29,17 @@ pub(super) async fn check(client: &Client) -> Rights {
             suffice: true,
         };
     }
-    let asked = timeout(PATIENCE, client.nats().request(USER_INFO, "".into())).await;
-    let answer = match asked {
+    judge(&user_info(client.nats()).await)
+}
+
+/// What a server says about a connection's user; null when it says nothing.
+pub(super) async fn user_info(nats: &async_nats::Client) -> Value {
+    let asked = timeout(PATIENCE, nats.request(USER_INFO, "".into())).await;
+    let answer: Value = match asked {
         Ok(Ok(answer)) => serde_json::from_slice(&answer.payload).unwrap_or(Value::Null),
         _ => Value::Null,
     };
-    judge(&answer["data"])
+    answer["data"].clone()
 }
 
 fn open(server: &str) -> Finding {

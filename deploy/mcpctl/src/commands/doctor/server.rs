@@ -61,7 +61,7 @@ pub(super) async fn check(client: &Client) -> Result<Vec<Finding>, Failure> {
 }
 
 fn storage(subject: &str, used: u64, limit: Option<i64>) -> Finding {
-    let remedy = "raise the account's limit, or shorten how long events are kept";
+    let remedy = "raise the account's limit (`mcpctl auth init --max-file SIZE`, then a reload), or shorten how long events are kept";
     match limit.and_then(|limit| u64::try_from(limit).ok()) {
         Some(limit) => {
             let text = format!("{} of {} used", bytes(used), bytes(limit));

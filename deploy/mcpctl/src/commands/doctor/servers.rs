@@ -29,6 +29,19 @@ struct Seen {
     offset_ms: Option<i64>,
 }
 
+/// What is not looked at without such an identity. A server without accounts has nobody who could.
+pub(super) fn unasked(secured: bool) -> Finding {
+    let text = "version, sync and clock of each server were not looked at";
+    match secured {
+        true => Finding::warn("servers", text)
+            .remedy("name an identity of the system account: --system auth/system"),
+        false => Finding::ok(
+            "servers",
+            format!("{text}: only a system account may ask (`mcpctl auth init`)"),
+        ),
+    }
+}
+
 /// Asks all servers, with an identity of the system account.
 pub(super) async fn check(config: Config, identity: &Path) -> Result<Vec<Finding>, Failure> {
     let nats = config.auth(identity).name("mcpctl").open().await?;
