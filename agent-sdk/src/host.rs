@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use mcp_runtime::{
-    Client, Config, ConnectError, EventDelivery, EventSubscription, McpError, Token, Worker,
+    Client, Config, ConnectError, EventDelivery, EventSubscription, EventSubscriptionConfig,
+    McpError, Token, Worker,
 };
 use mcp_workflow_engine::Engine;
 use tokio::{
@@ -94,26 +95,45 @@ async fn start_checked<S: Send + Sync + 'static>(
     // Boxed: what happens once is not to make every agent's future larger.
     Box::pin(definitions.publish(client)).await?;
     let worker = Worker::start(client, worker, Arc::new(actions)).await?;
+    let more = async {
+        let subscriptions = subscribe(&worker, &state, subscriptions).await?;
+        let engine = match definitions.is_empty() {
+            true => None,
+            false => Some(Engine::start(&worker, definitions, engine).await?),
+        };
+        Ok((subscriptions, engine))
+    };
+    match Box::pin(more).await {
+        Ok((subscriptions, engine)) => Ok(RunningAgent {
+            worker,
+            subscriptions,
+            engine,
+            drain_grace,
+        }),
+        Err(error) => {
+            // What it has begun is left to others; its presence must not outlive it.
+            worker.drain(Duration::ZERO).await;
+            Err(error)
+        }
+    }
+}
+
+async fn subscribe<S: Send + Sync + 'static>(
+    worker: &Worker,
+    state: &Arc<S>,
+    subscriptions: Vec<(EventSubscriptionConfig, EventHandlerOf<S>)>,
+) -> Result<Vec<EventSubscription>, Error> {
     let mut running = Vec::new();
     for (config, handler) in subscriptions {
         let subscriber = Subscriber {
-            state: Arc::clone(&state),
+            state: Arc::clone(state),
             client: worker.client().clone(),
             instance: worker.instance().clone(),
             handler,
         };
-        running.push(EventSubscription::start(&worker, config, Arc::new(subscriber)).await?);
+        running.push(EventSubscription::start(worker, config, Arc::new(subscriber)).await?);
     }
-    let engine = match definitions.is_empty() {
-        true => None,
-        false => Some(Engine::start(&worker, definitions, engine).await?),
-    };
-    Ok(RunningAgent {
-        worker,
-        subscriptions: running,
-        engine,
-        drain_grace,
-    })
+    Ok(running)
 }
 
 /// Runs until a signal or the control verb asks for the end.

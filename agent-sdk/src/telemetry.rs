@@ -1,10 +1,12 @@
-//! Traces, figures and log lines of a program: set up from the standard `OTEL_*` variables, taken down at its end.
+//! Traces, figures and log lines of a program: set up from the standard `OTEL_*` variables, flushed at its end.
 //!
 //! With no endpoint set nothing is exported, nothing is asked of the network and nothing is said about it. An
 //! endpoint that is down costs neither the work nor the exit more than [`SHUTDOWN`].
 
 #[cfg(feature = "otlp")]
 mod exporters;
+#[cfg(feature = "otlp")]
+mod exporting;
 #[cfg(feature = "otlp")]
 mod heard;
 mod probes;
@@ -15,10 +17,7 @@ mod sampler;
 mod signals;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     thread,
     time::Duration,
 };
@@ -44,8 +43,8 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 /// The name under which our instruments and spans are known to backends.
 const SCOPE: &str = "mcp-runtime";
 
-/// There is one global tracer, meter and subscriber in a process: the first to come sets them up.
-static STARTED: AtomicBool = AtomicBool::new(false);
+/// There is one global tracer, meter and subscriber in a process: the first to come sets them up, and all use them to its end.
+static PROCESS: OnceLock<Providers> = OnceLock::new();
 
 /// How a program is to be observed; see [`Telemetry::start`].
 ///
@@ -111,14 +110,20 @@ impl Telemetry {
     }
 
     /// Sets up log lines, traces and metrics for the process, as the environment says. Only the first call in a process
-    /// does; a program that has a `tracing` subscriber of its own keeps it.
-    ///
-    /// Call it inside the tokio runtime that the exporters are to use.
+    /// does, later ones share what it has set up; a program that has a `tracing` subscriber of its own keeps it.
     pub fn start(self) -> RunningTelemetry {
-        let mut running = RunningTelemetry::default();
-        if STARTED.swap(true, Ordering::AcqRel) {
-            return running;
+        let scraped = self.scraped && !signals::is_disabled();
+        let process = PROCESS.get_or_init(|| self.set_up());
+        if scraped && process.figures.is_none() {
+            tracing::warn!(
+                "/metrics is empty: what was first observed in this process served none"
+            );
         }
+        RunningTelemetry { process }
+    }
+
+    fn set_up(self) -> Providers {
+        let mut running = Providers::default();
         let mut said = Vec::new();
         let resource = self.resource();
         let found = self.traces_to.filter(|_| signals::is_open(Signal::Traces));
@@ -157,8 +162,13 @@ impl Telemetry {
 
 /// Telemetry that is set up; [`RunningTelemetry::shutdown`] sends what is left of it.
 #[must_use = "without a shutdown the last spans are lost"]
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RunningTelemetry {
+    process: &'static Providers,
+}
+
+#[derive(Debug, Default)]
+struct Providers {
     traces: Option<SdkTracerProvider>,
     /// Where the sampler follows parents: so many of the traces that begin here are recorded.
     ratio: Option<f64>,
@@ -167,7 +177,7 @@ pub struct RunningTelemetry {
     figures: Option<Arc<Figures>>,
 }
 
-impl RunningTelemetry {
+impl Providers {
     fn install(&self, lines: bool) {
         let tracer = self.traces.as_ref().map(|traces| traces.tracer(SCOPE));
         let ours = logging::init(tracer, self.logs.as_ref(), lines);
@@ -184,27 +194,28 @@ impl RunningTelemetry {
             global::set_meter_provider(metrics.clone());
         }
     }
+}
 
+impl RunningTelemetry {
     pub(crate) fn figures(&self) -> Option<Arc<Figures>> {
-        self.figures.clone()
+        self.process.figures.clone()
     }
 
-    /// Sends what has not been sent yet, and gives up after 2 s.
+    /// Sends what has not been sent yet, and gives up after 2 s. What the process does afterwards is observed, too: another
+    /// agent may run in it.
     pub async fn shutdown(self) {
-        let Self {
+        let Providers {
             traces,
             metrics,
             logs,
             ..
-        } = self;
+        } = self.process;
         // At the same time, and on threads of their own that nobody waits for longer: one by one against a collector
         // that takes connections and says nothing it would be a quarter of a minute, and the runtime would wait for
         // blocking tasks of its own when it ends.
-        let traces =
-            traces.map(|traces| ended(move || drop(traces.shutdown_with_timeout(SHUTDOWN))));
-        let metrics =
-            metrics.map(|metrics| ended(move || drop(metrics.shutdown_with_timeout(SHUTDOWN))));
-        let logs = logs.map(|logs| ended(move || drop(logs.shutdown_with_timeout(SHUTDOWN))));
+        let traces = traces.as_ref().map(|it| ended(|| drop(it.force_flush())));
+        let metrics = metrics.as_ref().map(|it| ended(|| drop(it.force_flush())));
+        let logs = logs.as_ref().map(|it| ended(|| drop(it.force_flush())));
         let all = async {
             for ended in [traces, metrics, logs].into_iter().flatten() {
                 // A thread that panicked is done, too.

@@ -21,6 +21,7 @@ mod puller;
 mod room;
 mod settle;
 mod slots;
+mod tasks;
 mod verdict;
 
 use std::{
@@ -30,16 +31,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Client,
     error::ReceiveError,
-    message::{McpError, Name, Namespace, Priority, Raw, Token},
+    message::{McpError, Name, Raw, Token},
     outcome::Outcomes,
-    presence::{self, ActionInfo, Presence, PresenceChanges},
-    telemetry::{self, Health, Pulse},
+    presence::{ActionInfo, Presence},
+    telemetry::{Health, Pulse},
     topology,
 };
 
@@ -57,8 +57,8 @@ pub(crate) use {control::read_control, delivery::age_before};
 use again::HeldBack;
 use bulkhead::Bulkheads;
 use cancellations::Cancellations;
-use expect::expect_consumers;
 use pack::SettledPacks;
+use tasks::Tasks;
 
 /// What an agent does with its commands.
 pub trait CommandHandler: Send + Sync + 'static {
@@ -151,15 +151,10 @@ impl Shared {
     }
 }
 
-/// A running instance of an agent.
+/// A running instance of an agent; dropping it stops it at once, its messages come back elsewhere.
 pub struct Worker {
-    shared: Arc<Shared>,
     presence: Presence,
-    drain: CancellationToken,
-    idle: watch::Receiver<bool>,
-    leases: Leases,
-    stop: CancellationToken,
-    drain_requested: mpsc::Receiver<()>,
+    tasks: Tasks,
 }
 
 impl Worker {
@@ -181,12 +176,12 @@ impl Worker {
             )
             .await?;
         }
-        let mut refusals = client.denials().listen();
+        let refusals = client.denials().listen();
         let load = Arc::new(LoadMeter::new(config.capacity.max(1)));
         let lifeline = client.lifeline().await;
         let lifeline = lifeline.map_err(|reason| ReceiveError::Presence { reason })?;
         // The first record also tells the offset of the server's clock, by which deadlines are judged.
-        let presence = Presence::announce(
+        let mut presence = Presence::announce(
             &client,
             &config,
             handler.described(),
@@ -194,96 +189,49 @@ impl Worker {
             Arc::clone(&lifeline),
         )
         .await?;
-        telemetry::watch_load(&config.agent, &load);
-        let stop = CancellationToken::new();
-        let unless_started = stop.clone().drop_guard();
-        lifeline.follow(stop.clone());
-        let bulkheads = Bulkheads::of(&*handler);
-        let shared = Arc::new_cyclic(|myself| Shared {
-            agent: config.agent,
-            instance: config.instance,
-            client: client.clone(),
-            handler,
-            load,
-            cancellations: Cancellations::new(),
-            outcomes: Outcomes::new(&client),
-            bulkheads,
-            held_back: HeldBack::default(),
-            settled_packs: SettledPacks::default(),
-            pulse: Arc::default(),
-            myself: Weak::clone(myself),
-            abandon: CancellationToken::new(),
-        });
-        let leases = Leases::keep(client, lifeline, stop.clone());
-        let drain = CancellationToken::new();
-        let (drain_tx, drain_requested) = mpsc::channel(1);
-        let (idle_tx, idle) = watch::channel(false);
-        let receiving = intake::Intake::new(
-            Arc::clone(&shared),
-            leases.clone(),
-            slots::Slots::new(config.capacity.max(1), config.capacity_bytes.max(1)),
-            drain.clone(),
-            drain_tx,
-        )
-        .await?;
-        tokio::spawn(receiving.run(idle_tx));
-        let changes_subject = format!("{}.presence.>", shared.client.namespace());
-        let changes = PresenceChanges::listen(&shared.client).await;
-        let changes = changes.map_err(|error| ReceiveError::Subscribe {
-            subject: changes_subject,
-            reason: error.to_string(),
-        })?;
-        tokio::spawn(presence::observe(
-            shared.client.clone(),
-            changes,
-            stop.clone(),
-        ));
-        let lanes = Priority::ALL.map(|lane| Namespace::lane_consumer(&shared.agent, lane));
-        let commands = shared.client.namespace().commands_stream();
-        expect_consumers(&shared.client, &commands, &lanes).await?;
-        // Their answers came after what the server had to say about the subscriptions.
-        if let Some(denied) = refusals.refused_subscription() {
-            return Err(denied.into());
+        match Tasks::begin(client, config, handler, load, lifeline, refusals).await {
+            Ok(tasks) => {
+                presence.ready();
+                Ok(Self { presence, tasks })
+            }
+            Err(error) => {
+                // Others would take it for alive, and then for dead.
+                presence.leave().await;
+                Err(error)
+            }
         }
-        presence.ready();
-        unless_started.disarm();
-        Ok(Self {
-            shared,
-            presence,
-            drain,
-            idle,
-            leases,
-            stop,
-            drain_requested,
-        })
     }
 
     /// This instance's id.
     #[must_use]
     pub fn instance(&self) -> &Token {
-        &self.shared.instance
+        &self.tasks.shared.instance
     }
 
     /// The connection, under the agent's name.
     #[must_use]
     pub fn client(&self) -> &Client {
-        &self.shared.client
+        &self.tasks.shared.client
     }
 
     pub(crate) fn leases(&self) -> &Leases {
-        &self.leases
+        &self.tasks.leases
     }
 
     /// Whether it can be given work, for probes from outside.
     #[must_use]
     pub fn health(&self) -> Health {
-        let pulse = Arc::clone(&self.shared.pulse);
-        Health::new(self.shared.client.clone(), pulse, self.drain.clone())
+        let pulse = Arc::clone(&self.tasks.shared.pulse);
+        Health::new(
+            self.tasks.shared.client.clone(),
+            pulse,
+            self.tasks.drain.clone(),
+        )
     }
 
     /// Waits until somebody asks for a drain by the control verb.
     pub async fn drain_requested(&mut self) {
-        if self.drain_requested.recv().await.is_none() {
+        if self.tasks.drain_requested.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
     }
@@ -299,14 +247,15 @@ impl Worker {
     /// The first half of a drain: the leases are still kept, also those of the worker's events.
     pub async fn finish(&mut self, grace: Duration) -> bool {
         self.presence.draining();
-        self.drain.cancel();
-        let done = tokio::time::timeout(grace, self.idle.wait_for(|idle| *idle))
+        self.tasks.drain.cancel();
+        let done = tokio::time::timeout(grace, self.tasks.idle.wait_for(|idle| *idle))
             .await
             .is_ok_and(|idle| idle.is_ok());
         if !done {
             tracing::warn!("the grace is over, what still runs is left to other instances");
-            self.shared.abandon.cancel();
-            let _ = tokio::time::timeout(ABANDON_TIMEOUT, self.idle.wait_for(|idle| *idle)).await;
+            self.tasks.shared.abandon.cancel();
+            let _ =
+                tokio::time::timeout(ABANDON_TIMEOUT, self.tasks.idle.wait_for(|idle| *idle)).await;
         }
         done
     }
@@ -314,16 +263,7 @@ impl Worker {
     /// The second half: the presence record goes, and everything published leaves for the server.
     pub async fn leave(mut self) {
         self.presence.leave().await;
-        self.stop.cancel();
-        self.shared.client.flush().await;
-    }
-}
-
-impl Drop for Worker {
-    // A worker that is dropped without a drain stops at once; its messages come back elsewhere.
-    fn drop(&mut self) {
-        self.drain.cancel();
-        self.shared.abandon.cancel();
-        self.stop.cancel();
+        self.tasks.stop.cancel();
+        self.tasks.shared.client.flush().await;
     }
 }

@@ -167,6 +167,11 @@ impl Target {
         })
     }
 
+    /// What the limiter lets through in a second, while it limits.
+    pub(crate) fn limit(&self, now: Instant) -> Option<f64> {
+        self.limiter.snapshot(now.into_std()).limit
+    }
+
     /// Whether nothing would be lost by forgetting it; the stricter, what it has just done neither.
     fn is_idle(&self, strictly: bool, now: Instant) -> bool {
         let breakers = match strictly {
@@ -231,7 +236,6 @@ impl Pass<'_> {
         target.note_transitions(&sending.source, Some(&sending.action));
         if let Some(signal) = signal(outcome) {
             target.limiter.observe(sending.priority, signal, took, now);
-            telemetry::limiter_rate(target.name.as_str(), || target.limiter.snapshot(now));
         }
         let Ok(reply) = outcome else { return };
         target.appetite.observe(reply, Instant::now());
@@ -303,8 +307,11 @@ pub(crate) struct Targets {
     /// For the breakers of actions.
     places: Arc<Semaphore>,
     changes: Changes,
-    by_name: Mutex<HashMap<Name, Arc<Target>>>,
+    by_name: Arc<Known>,
 }
+
+/// Whom anything was sent to, by name.
+pub(crate) type Known = Mutex<HashMap<Name, Arc<Target>>>;
 
 impl Targets {
     /// No targets yet, and what is to be published of their breakers.
@@ -314,8 +321,9 @@ impl Targets {
             protection,
             places: Arc::new(Semaphore::new(MOST_ACTIONS)),
             changes,
-            by_name: Mutex::default(),
+            by_name: Arc::default(),
         };
+        telemetry::watch_limits(Arc::downgrade(&targets.by_name));
         (targets, unpublished)
     }
 

@@ -9,6 +9,7 @@
 
 mod health;
 mod instruments;
+mod limits;
 mod load;
 mod metrics;
 mod processing;
@@ -17,7 +18,7 @@ mod sampling;
 mod spans;
 mod workflows;
 
-pub use health::Health;
+pub use health::{HUNG_AFTER, Health};
 pub use instruments::{METRIC_NAMES, record_metrics};
 pub use metrics::pack_of;
 pub use sampling::{is_chosen, sampler_follows_parents};
@@ -27,10 +28,11 @@ pub use workflows::{
 };
 
 pub(crate) use health::Pulse;
+#[cfg(test)]
+pub(crate) use limits::by_target;
+pub(crate) use limits::watch_limits;
 pub(crate) use load::watch_load;
-pub(crate) use metrics::{
-    breaker_changed, dead_letter, limiter_rate, limiter_waited, queue_wait, retried,
-};
+pub(crate) use metrics::{breaker_changed, dead_letter, limiter_waited, queue_wait, retried};
 pub(crate) use processing::{Arrival, Ending, Processing};
 pub(crate) use publishing::Publishing;
 pub(crate) use sampling::follows;

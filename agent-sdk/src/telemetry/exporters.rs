@@ -1,6 +1,13 @@
 //! OTLP over gRPC or HTTP, as `OTEL_EXPORTER_OTLP_PROTOCOL` says (default `http/protobuf`).
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response, hyper::HyperClient};
 use opentelemetry_otlp::{
@@ -18,8 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) enum NoExporter {
     #[error("OTEL_EXPORTER_OTLP_PROTOCOL={0} is not known here; known are grpc and http/protobuf")]
     Protocol(String),
-    #[error("an exporter needs the tokio runtime")]
-    Runtime(#[from] tokio::runtime::TryCurrentError),
+    #[error("no thread for the exporters: {0}")]
+    Thread(&'static io::Error),
     #[error("{0}")]
     Build(#[from] ExporterBuildError),
 }
@@ -29,12 +36,20 @@ enum Protocol {
     Http,
 }
 
+/// Where exporters run, all of them: not where the author's code does.
+fn runtime() -> Result<Handle, NoExporter> {
+    static RUNTIME: OnceLock<io::Result<Handle>> = OnceLock::new();
+    let started = RUNTIME.get_or_init(super::exporting::start).as_ref();
+    started.cloned().map_err(NoExporter::Thread)
+}
+
 /// To `endpoint`, or where the environment says.
 pub(super) fn spans(endpoint: Option<&str>) -> Result<SpanExporter, NoExporter> {
-    let runtime = Handle::try_current()?;
+    let runtime = runtime()?;
+    let _inside = runtime.enter();
     let builder = SpanExporter::builder();
     if let Some(endpoint) = endpoint {
-        let client = OnRuntime::new(runtime, Signal::Traces);
+        let client = OnRuntime::new(runtime.clone(), Signal::Traces);
         let builder = builder.with_http().with_http_client(client);
         let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         return Ok(builder.with_endpoint(endpoint).build()?);
@@ -43,31 +58,33 @@ pub(super) fn spans(endpoint: Option<&str>) -> Result<SpanExporter, NoExporter> 
         Protocol::Grpc => builder.with_tonic().build()?,
         Protocol::Http => builder
             .with_http()
-            .with_http_client(OnRuntime::new(runtime, Signal::Traces))
+            .with_http_client(OnRuntime::new(runtime.clone(), Signal::Traces))
             .build()?,
     })
 }
 
 pub(super) fn metrics() -> Result<MetricExporter, NoExporter> {
-    let runtime = Handle::try_current()?;
+    let runtime = runtime()?;
+    let _inside = runtime.enter();
     let builder = MetricExporter::builder();
     Ok(match protocol(Signal::Metrics)? {
         Protocol::Grpc => builder.with_tonic().build()?,
         Protocol::Http => builder
             .with_http()
-            .with_http_client(OnRuntime::new(runtime, Signal::Metrics))
+            .with_http_client(OnRuntime::new(runtime.clone(), Signal::Metrics))
             .build()?,
     })
 }
 
 pub(super) fn logs() -> Result<LogExporter, NoExporter> {
-    let runtime = Handle::try_current()?;
+    let runtime = runtime()?;
+    let _inside = runtime.enter();
     let builder = LogExporter::builder();
     Ok(match protocol(Signal::Logs)? {
         Protocol::Grpc => builder.with_tonic().build()?,
         Protocol::Http => builder
             .with_http()
-            .with_http_client(OnRuntime::new(runtime, Signal::Logs))
+            .with_http_client(OnRuntime::new(runtime.clone(), Signal::Logs))
             .build()?,
     })
 }

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mcp_runtime::telemetry::Health;
+use mcp_runtime::telemetry::{HUNG_AFTER, Health};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -39,9 +39,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Between two turns that the event loop proves.
 const TURN: Duration = Duration::from_secs(1);
-
-/// Longer than any handler should block its thread: only a process that cannot come back is to be restarted.
-const STALLED: Duration = Duration::from_secs(30);
 
 /// What is served, for as long as this value lives.
 pub(crate) struct Probes {
@@ -191,11 +188,11 @@ impl Watched {
         }
     }
 
-    /// Never asks the server: an agent that waits for it is alive, and a restart would not help.
+    /// By the measure that gives the signs of life up, so that nobody restarts what still counts as alive. Never asks the server: an agent that waits for it is alive, and a restart would not help.
     fn live(&self) -> Response {
         let turned_ms = self.turned_ms.load(Ordering::Relaxed);
         let still = Duration::from_millis(self.now_ms().saturating_sub(turned_ms));
-        match still < STALLED {
+        match still < HUNG_AFTER {
             true => Response::text("200 OK", "alive\n"),
             false => Response::text(
                 "503 Service Unavailable",

@@ -28,13 +28,9 @@ use crate::{
     error::ConnectError,
     message::Name,
     store::Publisher,
-    telemetry::Pulse,
+    telemetry::{HUNG_AFTER, Pulse},
     topology::{self, TopologyConfig, TopologyError},
 };
-
-/// A runtime that has not come to its own tasks for so long hangs: its work is better done elsewhere. Far above what a handler
-/// that blocks is expected to take.
-const HUNG_AFTER: Duration = Duration::from_secs(120);
 
 /// How often a runtime shows that it turns.
 const TURN: Duration = Duration::from_secs(1);

@@ -134,3 +134,23 @@ async fn only_what_is_not_needed_is_forgotten() {
         assert_eq!(breaker.state == BreakerState::Open, calls == 0, "{target}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_figure_of_a_limit_ends_with_it_and_with_its_target() {
+    let targets = targets();
+    let overloaded = McpError::temporary(code::OVERLOADED);
+    for _ in 0..40 {
+        answer(&targets.of(&name("front")), &overloaded).await;
+    }
+    let clients = [Arc::downgrade(&targets.by_name)];
+    let shown = || telemetry::by_target(&clients, Instant::now());
+    assert_eq!(shown().into_keys().collect::<Vec<_>>(), [name("front")]);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(shown().is_empty(), "the limit is over");
+    for _ in 0..40 {
+        answer(&targets.of(&name("front")), &overloaded).await;
+    }
+    assert_eq!(shown().len(), 1);
+    drop(targets);
+    assert!(shown().is_empty(), "nobody sends there any more");
+}

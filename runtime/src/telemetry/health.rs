@@ -13,6 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
 
+/// A runtime that has not come to its own tasks for so long hangs: its work is better done elsewhere, and its process started
+/// anew. Far above what a handler that blocks is expected to take.
+pub const HUNG_AFTER: Duration = Duration::from_secs(120);
+
 /// Longer than the intake ever pauses by itself, which is 5 s: then it is stuck.
 const STUCK: Duration = Duration::from_secs(15);
 

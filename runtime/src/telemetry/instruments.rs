@@ -2,9 +2,9 @@
 
 use std::sync::OnceLock;
 
-use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
+use opentelemetry::metrics::{Counter, Histogram, Meter};
 
-use super::load;
+use super::{limits, load};
 
 /// Seconds, from a quick publish to an hour of rendering.
 const SECONDS: [f64; 20] = [
@@ -66,7 +66,6 @@ pub(super) struct Instruments {
     pub(super) queue_wait: Histogram<f64>,
     pub(super) breaker_transitions: Counter<u64>,
     pub(super) limiter_wait: Histogram<f64>,
-    pub(super) limiter_rate: Gauge<f64>,
     pub(super) retries: Counter<u64>,
     pub(super) pack_size: Histogram<u64>,
     pub(super) workflow_transitions: Counter<u64>,
@@ -80,6 +79,7 @@ pub(super) struct Instruments {
 pub fn record_metrics(meter: &Meter) {
     INSTRUMENTS.get_or_init(|| {
         load::observe(meter);
+        limits::observe(meter);
         Instruments::new(meter)
     });
 }
@@ -112,9 +112,6 @@ impl Instruments {
             let histogram = histogram.with_boundaries(bounds.to_vec());
             histogram.with_description(text).build()
         };
-        let rate = meter
-            .f64_gauge("agentmsg.limiter.rate")
-            .with_unit("{command}/s");
         Self {
             operation_duration: seconds(
                 "messaging.client.operation.duration",
@@ -167,9 +164,6 @@ impl Instruments {
                 "agentmsg.limiter.wait",
                 "How long a command waited for the rate limiter of its target",
             ),
-            limiter_rate: rate
-                .with_description("What the limiter of a target lets through")
-                .build(),
             retries: count(
                 "agentmsg.retries",
                 "{retry}",

@@ -6,7 +6,7 @@ use opentelemetry::KeyValue;
 
 use crate::{
     message::{Name, Priority},
-    resilience::{BreakerState, LimiterSnapshot},
+    resilience::BreakerState,
     store::{StoreError, Stored},
 };
 
@@ -143,16 +143,6 @@ pub(crate) fn limiter_waited(agent: &str, priority: Priority, passed: bool, wait
             KeyValue::new("outcome", if passed { "passed" } else { "refused" }),
         ];
         all.limiter_wait.record(waited.as_secs_f64(), &labels);
-    });
-}
-
-/// What the limiter lets through now. While it has no limit there is nothing to say.
-pub(crate) fn limiter_rate(agent: &str, snapshot: impl FnOnce() -> LimiterSnapshot) {
-    with(|all| {
-        if let Some(limit) = snapshot().limit {
-            let agent = KeyValue::new("agent", agent.to_owned());
-            all.limiter_rate.record(limit, &[agent]);
-        }
     });
 }
 

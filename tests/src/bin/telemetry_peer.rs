@@ -6,6 +6,7 @@
 //! - `middle` `work` fails the first time, then asks `back`.
 //! - `back` `finish` notes its pid in `PEER_FILE`, and is slow when it is delivered for the first time; `fail` fails; `busy`
 //!   pushes back.
+//! - `twice` is `back`, and `back` again when it is told to end.
 //! - `engine` has the workflow `journey`: it asks `back`, makes a checkpoint, waits for a timer, notes its pid in `PEER_FILE`
 //!   and is slow when it does so for the first time, asks `back` again, and ends. `film` has a child of `scene`, which asks `back`.
 //!   It hosts schedules, too.
@@ -30,25 +31,29 @@ async fn main() -> Result<(), Error> {
             front.on("strew", strew).run().await
         }
         Some("middle") => Agent::new("middle").on("work", work).run().await,
-        Some("back") => {
-            Agent::new("back")
-                .on("finish", finish)
-                .on("fail", fail)
-                .on("nap", nap)
-                .on("busy", busy)
-                .on_event("front", "made", made)
-                .run()
-                .await
+        Some("back") => back().run().await,
+        Some("twice") => {
+            back().run().await?;
+            back().run().await
         }
         Some("engine") => {
             let engine = Agent::new("engine").workflow(journey()).schedules();
             engine.workflow(film()).workflow(scene()).run().await
         }
         _ => {
-            eprintln!("usage: telemetry_peer front|middle|back|engine");
+            eprintln!("usage: telemetry_peer front|middle|back|twice|engine");
             process::exit(2)
         }
     }
+}
+
+fn back() -> Agent {
+    Agent::new("back")
+        .on("finish", finish)
+        .on("fail", fail)
+        .on("nap", nap)
+        .on("busy", busy)
+        .on_event("front", "made", made)
 }
 
 async fn make(ctx: Context, parameters: Value) -> Result<Value, McpError> {

@@ -6,8 +6,8 @@ mod peer;
 mod views;
 
 use mcp_agent_sdk::{
-    Agent, Agents, Client, Context, JsonSchema, McpError, TestBroker, code, runtime::ActionInfo,
-    schemars,
+    Agent, Agents, Client, Context, Event, JsonSchema, McpError, Subscription, TestBroker, code,
+    runtime::ActionInfo, schemars,
 };
 use mcp_tests::{eventually, run};
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,27 @@ async fn schemas_of_described_actions_are_there_for_all_to_read() -> TestResult 
         .await
         .json();
     assert_eq!(&told["agents"][0]["actions"][0]["parameters_schema"], takes);
+    Ok(())
+}
+
+async fn hear(_: Context, _: Event<()>) -> Result<(), McpError> {
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_start_is_not_there() -> TestResult {
+    let broker = TestBroker::start().await?;
+    let client = broker.client().await?;
+    let writer = |subject: &str| {
+        let subscription = Subscription::to("reader", subject).named("heard");
+        Agent::new("writer").on_events(subscription, hear)
+    };
+    let first = writer("read").start(&client).await?;
+    let failed = writer("torn").start(&client).await;
+    assert!(failed.is_err(), "the subscription is of something else");
+    let there = Agents::of(&client).list().await?;
+    assert_eq!(there.len(), 1, "{there:?}");
+    assert_eq!(there[0].instance, first.instance().as_str());
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use mcp_agent_sdk::TestBroker;
 use tokio::{
     io::AsyncReadExt,
@@ -13,6 +14,9 @@ use super::{
     TestResult,
     peer::{Peer, call},
 };
+
+/// How long the slow one takes; longer than anything waits for it.
+const DAWDLES: Duration = Duration::from_secs(30);
 
 /// What was promised.
 const EXIT: Duration = Duration::from_secs(3);
@@ -40,18 +44,17 @@ async fn nobody() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-/// Takes a connection only after 5 s, and closes it then.
+/// Takes what is sent, and says so 30 s later.
 async fn slow() -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let dawdling = tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            let _ = listener.accept().await;
-        }
-    });
+    let answer = Router::new().fallback(async || tokio::time::sleep(DAWDLES).await);
+    let dawdling = tokio::spawn(async move { drop(axum::serve(listener, answer).await) });
     (endpoint, dawdling)
 }
+
+/// A name that nobody has.
+const UNKNOWN: &str = "http://collector.invalid:4318";
 
 #[tokio::test]
 async fn a_collector_that_does_not_answer_costs_neither_work_nor_exit() -> TestResult {
@@ -69,10 +72,10 @@ async fn a_collector_that_does_not_answer_costs_neither_work_nor_exit() -> TestR
         Some(0),
         "the streams are there from here on: {quick:?}"
     );
-    for endpoint in [&hole, &slow, &nobody] {
+    for endpoint in [&hole, &slow, &nobody, UNKNOWN] {
         for protocol in ["grpc", "http/protobuf"] {
             let variables = [
-                ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
                 ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
                 ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
                 ("OTEL_BSP_SCHEDULE_DELAY", "100"),

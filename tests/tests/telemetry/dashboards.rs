@@ -3,7 +3,7 @@
 
 mod promql;
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, sync::Mutex};
 
 use mcp_agent_sdk::{TestBroker, runtime::telemetry::METRIC_NAMES};
 use mcp_tests::{OtlpSink, eventually, workspace};
@@ -84,24 +84,24 @@ async fn provoke(url: &str, variables: Variables<'_>) {
 
 /// Waits until every figure is on some `/metrics`, and with a collector; returns what all of `/metrics` have.
 async fn eventually_everything(peers: &[Peer], sink: &OtlpSink) -> Exported {
-    let on_metrics = || async {
-        let mut exported = Exported::default();
+    // Together, because a limit ends and its figure with it.
+    let exported = Mutex::new(Exported::default());
+    let look = || async {
         for peer in peers {
             let (status, text) = get(&peer.address().await, "/metrics").await;
             assert_eq!(status, 200);
-            exported.add(&text);
+            exported.lock().unwrap().add(&text);
         }
-        exported
     };
     let missing = |has: &dyn Fn(&str) -> bool| -> Vec<&str> {
         let names = METRIC_NAMES.into_iter();
         names.filter(|name| !has(name)).collect()
     };
     eventually("every figure has arrived by both ways", || async {
-        let exported = on_metrics().await;
+        look().await;
         let by_otlp: BTreeSet<String> = sink.metrics().into_iter().map(|seen| seen.name).collect();
         let absent = [
-            missing(&|name| exported.has_family(name)),
+            missing(&|name| exported.lock().unwrap().has_family(name)),
             missing(&|name| by_otlp.contains(name)),
         ]
         .concat();
@@ -111,7 +111,8 @@ async fn eventually_everything(peers: &[Peer], sink: &OtlpSink) -> Exported {
         absent.is_empty()
     })
     .await;
-    on_metrics().await
+    look().await;
+    exported.into_inner().unwrap()
 }
 
 /// All queries of the dashboard and of the rules, with where they stand.

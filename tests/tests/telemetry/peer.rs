@@ -73,7 +73,7 @@ impl Peer {
         fs::read_to_string(self.stderr.path()).unwrap()
     }
 
-    /// Where it serves its probes.
+    /// Where it serves its probes; of several agents in turn the last.
     pub(crate) async fn address(&self) -> String {
         eventually("it serves its probes", || {
             let serves = self.log().contains("serving /livez");
@@ -81,7 +81,8 @@ impl Peer {
         })
         .await;
         let log = self.log();
-        let line = log.lines().find(|line| line.contains("serving /livez"));
+        let mut lines = log.lines().rev();
+        let line = lines.find(|line| line.contains("serving /livez"));
         let line: serde_json::Value = serde_json::from_str(line.unwrap()).unwrap();
         line["fields"]["address"].as_str().unwrap().to_owned()
     }

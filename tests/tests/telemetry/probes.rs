@@ -104,6 +104,29 @@ async fn probes_tell_the_truth_from_start_to_drain() -> TestResult {
 }
 
 #[tokio::test]
+async fn a_second_agent_in_a_process_has_figures_too() -> TestResult {
+    let broker = TestBroker::start().await?;
+    let mut twice = Peer::start("twice", broker.url(), &SERVED).await;
+    let first = twice.address().await;
+    twice.signal(Signal::TERM);
+    let ready = |log: &str| log.matches(r#""ready""#).count();
+    eventually("the second is ready", || async { ready(&twice.log()) == 2 }).await;
+    assert_eq!(get(&first, "/metrics").await.0, 0, "the first has ended");
+    let nap = ["send", "back", "nap", "-p", r#"{"ms": 1}"#];
+    assert_eq!(call(broker.url(), &[], &nap).await.code, Some(0));
+    let (status, figures) = get(&twice.address().await, "/metrics").await;
+    assert_eq!(status, 200);
+    assert!(
+        figures.contains(r#"agentmsg_in_flight{agent="back"} 0"#),
+        "{figures}"
+    );
+    assert!(figures.contains(r#"action="nap""#), "{figures}");
+    twice.signal(Signal::TERM);
+    assert!(twice.ended().await.success());
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_agent_that_waits_for_its_server_lives_and_is_not_ready() -> TestResult {
     let back = Peer::begin("back", "nats://127.0.0.1:1", &SERVED);
     let address = back.address().await;
