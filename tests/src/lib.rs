@@ -6,6 +6,7 @@
 
 mod binary;
 mod cluster;
+mod failpoints;
 pub mod faults;
 mod otlp;
 mod overload;
@@ -16,6 +17,7 @@ mod wait;
 
 pub use binary::{mcpctl, nats_server, video_studio, workspace};
 pub use cluster::Cluster;
+pub use failpoints::failpoints_in;
 pub use otlp::{OtlpSink, SeenLine, SeenMetric, SeenSpan};
 pub use overload::{LaneReport, Overload, Report, Running};
 pub use process::{Finished, Process, run, run_in, run_with, spawn, spawn_probe, spawn_probe_with};

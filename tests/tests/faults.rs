@@ -1,5 +1,7 @@
 //! The short cells of the matrix of faults; `make faults` plays all of it.
 
+use std::collections::BTreeSet;
+
 #[cfg(debug_assertions)]
 mod cells {
     use std::time::Duration;
@@ -36,26 +38,21 @@ mod cells {
     }
 }
 
-/// What the matrix kills agents at is every place where one can be killed.
+/// Steps that the load of the matrix does not come to; `workflows` has an engine die at each of them.
+const OUT_OF_ITS_WAY: [&str; 6] = [
+    "engine.exited",
+    "engine.before_timer",
+    "engine.timer",
+    "engine.parked",
+    "engine.giving_back",
+    "engine.buried",
+];
+
+/// What the matrix kills agents at is every other place where one can be killed.
 #[test]
 fn every_failpoint_is_tried() {
-    let mut known = std::collections::BTreeSet::new();
-    for folder in ["runtime/src", "workflow-engine/src"] {
-        failpoints_in(&mcp_tests::workspace().join(folder), &mut known);
-    }
-    let tried = mcp_tests::faults::STEPS.map(str::to_owned);
-    assert_eq!(known, tried.into());
-}
-
-fn failpoints_in(folder: &std::path::Path, known: &mut std::collections::BTreeSet<String>) {
-    for entry in std::fs::read_dir(folder).expect("a folder of sources") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            failpoints_in(&path, known);
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).expect("a text");
-        let named = text.split("failpoint(\"").skip(1);
-        known.extend(named.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
-    }
+    let known = ["runtime/src", "workflow-engine/src"].map(mcp_tests::failpoints_in);
+    let known: BTreeSet<String> = known.into_iter().flatten().collect();
+    let tried = mcp_tests::faults::STEPS.into_iter().chain(OUT_OF_ITS_WAY);
+    assert_eq!(known, tried.map(str::to_owned).collect());
 }

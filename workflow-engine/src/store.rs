@@ -93,9 +93,17 @@ impl Store {
         &self,
         workflow_id: &str,
     ) -> Result<Option<Versioned>, StoreError> {
-        if !self.replicated {
-            return self.read(workflow_id).await;
+        match self.replicated {
+            true => self.read_from_leader(workflow_id).await,
+            false => self.read(workflow_id).await,
         }
+    }
+
+    /// As [`Store::read`], from the one server that has everything that was confirmed.
+    pub(crate) async fn read_from_leader(
+        &self,
+        workflow_id: &str,
+    ) -> Result<Option<Versioned>, StoreError> {
         let records = &self.of(workflow_id).records;
         let entry = records.read_from_leader(workflow_id).await?;
         let entry = entry.filter(|entry| !entry.value.is_empty());

@@ -123,7 +123,13 @@ impl Workflows {
         if let Some(start) = store.find_start(None, id.as_str()).await? {
             return Ok(Some(self.beginning(&start).await?));
         }
-        Ok((store.read(id.as_str()).await?).map(|found| Arc::unwrap_or_clone(found.record)))
+        // Between the two looks the start may have become a record, which a replica that lags behind does not have yet.
+        let found = match store.read_from_leader(id.as_str()).await {
+            // Rights that were given before clients had this one.
+            Err(StoreError::Denied { .. }) => store.read(id.as_str()).await?,
+            found => found?,
+        };
+        Ok(found.map(|found| Arc::unwrap_or_clone(found.record)))
     }
 
     /// Waits until a workflow has ended, and returns how; bound it with a time-out of your own. It looks at the record, at

@@ -1,5 +1,6 @@
 //! `mcpctl probe`: an agent that does nothing useful, precisely: for trying a deployment out.
 
+mod desk;
 mod effects;
 mod family;
 mod pipeline;
@@ -45,7 +46,9 @@ Workflow of the probe: probe_pipeline, first -> second -> gate (waits for the si
   data {sleep_ms?, fail_state?, fail_times?}: how long each of the three states takes, which of them fails, and how
   often (for ever without `fail_times`); with an effects file each sends `effect` with `<workflow-id>:<state>`
 With --family also: probe_family, spread (commands side by side) -> start (two children, probe_child) -> gather -> fail; then
-  the first two are undone; data {sleep_ms?}";
+  the first two are undone; data {sleep_ms?}
+With --desk-version also: probe_desk in that version, desk (until a transition to work) -> work -> done; work may be left for rest,
+  and both end with a pause; data {work_ms?, rest_ms?}, two seconds each";
 
 /// Runs a test agent, for trying a deployment out.
 #[derive(Debug, Args)]
@@ -66,6 +69,9 @@ pub(crate) struct ProbeArgs {
     /// Also runs the workflows `probe_family` and `probe_child`.
     #[arg(long)]
     family: bool,
+    /// Also runs the workflow `probe_desk`, in this version: two probes can differ in it.
+    #[arg(long, value_name = "VERSION")]
+    desk_version: Option<String>,
 }
 
 /// Runs the probe until SIGTERM or Ctrl-C.
@@ -102,6 +108,10 @@ fn agent(args: &ProbeArgs) -> Agent<impl Send + Sync + 'static> {
             .workflow(family::definition())
             .workflow(family::child()),
         false => agent,
+    };
+    let agent = match &args.desk_version {
+        Some(version) => agent.workflow(desk::definition(version)),
+        None => agent,
     };
     // As any agent it can be given another version, to see an update of it happen.
     let agent = match std::env::var_os("MCP_AGENT_VERSION") {

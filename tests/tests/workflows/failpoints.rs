@@ -1,21 +1,22 @@
 //! An engine that dies after any of its steps: another one comes to the same end.
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::try_join_all;
 use mcp_agent_sdk::{TestBroker, WorkflowError, WorkflowStatus};
-use mcp_tests::{Process, workspace};
+use mcp_tests::{Process, failpoints_in};
 use serde_json::json;
 
-use crate::{TestResult, bounded, family, scene::Scene};
+use crate::{TestResult, at_the_desk, bounded, family, scene::Scene};
 
 /// The places at which an engine can be made to die.
-const PLACES: [&str; 7] = [
+const PLACES: [&str; 8] = [
     "engine.taken",
     "engine.run",
     "engine.ran",
     "engine.before_write",
     "engine.written",
+    "engine.effect",
     "engine.confirmed",
     "engine.before_ack",
 ];
@@ -113,12 +114,13 @@ async fn check(scene: &Scene, failpoint: &str) -> TestResult {
 
 /// Places at which the engine of a family dies, and at which passage: from the first commands to the last compensation. The tasks are
 /// five, a start and two children that start and end; the runs are seven, the last two of them undo.
-const DEATHS: [(&str, &[u32]); 7] = [
+const DEATHS: [(&str, &[u32]); 8] = [
     ("engine.taken", &[2, 5]),
     ("engine.run", &[2, 4, 6]),
     ("engine.ran", &[1, 3, 7]),
     ("engine.before_write", &[2, 4, 8]),
     ("engine.written", &[1, 5, 8]),
+    ("engine.effect", &[1, 4, 7, 10]),
     ("engine.confirmed", &[2, 5]),
     ("engine.before_ack", &[2, 5]),
 ];
@@ -152,25 +154,10 @@ async fn orphan_at(broker: &TestBroker, place: &str, passage: u32) -> TestResult
 
 #[test]
 fn every_failpoint_of_the_engine_is_tried() {
-    let mut known = BTreeSet::new();
-    failpoints_in(&workspace().join("workflow-engine/src"), &mut known);
-    for tried in [PLACES, DEATHS.map(|(place, _)| place)] {
-        let tried: BTreeSet<String> = tried.iter().map(|&place| place.to_owned()).collect();
-        assert_eq!(known, tried);
-    }
-}
-
-fn failpoints_in(folder: &Path, known: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).expect("the folder can be read") {
-        let path = entry.expect("the folder can be read").path();
-        match path.is_dir() {
-            true => failpoints_in(&path, known),
-            false => {
-                let text = fs::read_to_string(&path).expect("a source can be read");
-                let named = text.split("failpoint(\"").skip(1);
-                let names = named.filter_map(|rest| rest.split('"').next());
-                known.extend(names.map(str::to_owned));
-            }
-        }
-    }
+    let known = failpoints_in("workflow-engine/src");
+    let family = DEATHS.iter().map(|(place, _)| *place);
+    let desk = at_the_desk::DEATHS.iter().map(|(place, _)| *place);
+    let tried = PLACES.into_iter().chain(family).chain(desk);
+    let tried: BTreeSet<String> = tried.map(str::to_owned).collect();
+    assert_eq!(known, tried);
 }

@@ -5,13 +5,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+// Release builds have no failpoints.
+#[cfg(debug_assertions)]
+mod at_the_desk;
 mod author;
 mod children;
 mod compensation;
 mod crowd;
 mod during;
 mod face;
-// Release builds have no failpoints.
 #[cfg(debug_assertions)]
 mod failpoints;
 mod failure;

@@ -48,11 +48,20 @@ impl Scene {
 
     /// One more engine, with this in its environment.
     pub(crate) async fn engine_with(&self, environment: &[(&str, &str)]) -> Process {
+        self.engine_of(&["--family"], environment).await
+    }
+
+    /// One more engine, which brings more than the pipeline.
+    pub(crate) async fn engine_of(
+        &self,
+        definitions: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Process {
         let effects = self.effects_file();
         let effects = effects.to_str().expect("a path in ASCII");
         let namespace = [("MCP_NAMESPACE", self.namespace.as_str())];
         let environment = [&namespace, environment].concat();
-        let arguments = ["--effects-file", effects, "--family"];
+        let arguments = [&["--effects-file", effects], definitions].concat();
         spawn_probe_with(&self.url, &arguments, &environment).await
     }
 

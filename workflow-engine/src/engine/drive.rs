@@ -150,6 +150,7 @@ impl Driving<'_> {
             Action::GoOnRunning => self.run_on().await,
             Action::Exit => {
                 self.exit_state(lease).await;
+                failpoint("engine.exited");
                 Input::Exited
             }
             Action::Sleep(pause) => tokio::select! {

@@ -16,6 +16,7 @@ use crate::{
     checkpoint::WorkflowCheckpoint,
     core::ended_attempt,
     effect::{Effect, EffectKind, EventEffect},
+    failpoint::failpoint,
     record::{WorkflowRecord, WorkflowStatus},
     store::Parked,
     task::{Task, Verb},
@@ -69,6 +70,7 @@ impl Effects {
             let span = tracing::Span::current();
             let done = async move {
                 doing.until_done(&effect).await;
+                failpoint("engine.effect");
                 effect.id
             };
             self.running.spawn(done.instrument(span));
@@ -109,6 +111,7 @@ struct EventData<'a> {
     checkpoint: &'a Option<Name>,
 }
 
+#[derive(Clone)]
 struct Doing {
     home: Arc<Home>,
     definition: Name,
@@ -146,7 +149,14 @@ impl Doing {
                     attempt: *attempt,
                     at_ms: *at_ms,
                 };
-                self.schedule(timer).await
+                // On its own: whoever has published has to look, also when its lease is lost in between.
+                let scheduling = self.clone().schedule(timer).in_current_span();
+                let scheduled = tokio::spawn(scheduling).await;
+                scheduled.unwrap_or_else(|error| {
+                    Err(StoreError::Unavailable {
+                        reason: error.to_string(),
+                    })
+                })
             }
             EffectKind::Checkpoint { name, epoch } => {
                 self.keep(&WorkflowCheckpoint::of(&self.record, name, *epoch))
@@ -261,12 +271,14 @@ impl Doing {
     ///
     /// The later publish need not be that of the later wait: one may be repeated over an outage while another engine goes on.
     /// So whoever has published looks whether it is still waited for, and puts right what it has replaced.
-    async fn schedule(&self, timer: Timer) -> Result<(), StoreError> {
+    async fn schedule(self, timer: Timer) -> Result<(), StoreError> {
         let id = self.record.id.as_str();
         let mut timer = timer;
         let mut message_id = timer.task_id(id);
         for _ in 0..MOST_CORRECTIONS {
+            failpoint("engine.before_timer");
             self.publish_timer(&timer, &message_id).await?;
+            failpoint("engine.timer");
             let now = self.home.store.read_fresh(id).await?;
             match now.and_then(|now| Timer::waited_for(&now.record)) {
                 Some(other) if other != timer => timer = other,

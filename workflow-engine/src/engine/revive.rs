@@ -12,6 +12,7 @@ use mcp_runtime::{
 };
 
 use crate::{
+    failpoint::failpoint,
     record::WorkflowStatus,
     store::Parked,
     task::{Task, Verb},
@@ -85,6 +86,7 @@ async fn wake_all(
 /// The effect of parking.
 pub(super) async fn await_version(home: &Home, parked: &Parked) -> Result<(), StoreError> {
     home.store.note_parked(parked).await?;
+    failpoint("engine.parked");
     match home
         .is_elsewhere(&parked.definition, &parked.version)
         .await?

@@ -29,7 +29,10 @@ pub(super) async fn settle(home: &Home, delivered: Delivered, ended: Ended) {
     let Ended { task, end } = ended;
     match end {
         End::Silent => {}
-        End::Later(delay) => delivered.lease.give_back(spread(delay)).await,
+        End::Later(delay) => {
+            failpoint("engine.giving_back");
+            delivered.lease.give_back(spread(delay)).await;
+        }
         End::Done(answered) => {
             if !delivered.lease.is_held() {
                 return;
@@ -80,7 +83,10 @@ pub(super) async fn bury(home: &Home, delivered: Delivered, error: McpError) {
     }
     let place = (&herald(), &definition);
     match transport::bury(&home.client, &message, &info, place, error).await {
-        Ok(()) => lease.terminate().await,
+        Ok(()) => {
+            failpoint("engine.buried");
+            lease.terminate().await;
+        }
         Err(error) => {
             tracing::error!(%error, "a dead letter could not be stored, the task stays queued");
         }

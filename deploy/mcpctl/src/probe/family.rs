@@ -81,7 +81,7 @@ async fn take(task: &Task) {
 }
 
 /// Each under the key `<workflow-id>:<label>`; without an effects file nothing is written down.
-async fn effects(ctx: &Ctx, labels: &[&str]) -> Result<(), McpError> {
+pub(super) async fn effects(ctx: &Ctx, labels: &[&str]) -> Result<(), McpError> {
     let action = match ctx.state().effects {
         Some(_) => "effect",
         None => "echo",

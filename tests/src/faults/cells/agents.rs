@@ -10,7 +10,7 @@ use crate::faults::{Failed, scene::Scene};
 use super::Extent;
 
 /// Where an agent can be made to die.
-pub const STEPS: [&str; 22] = [
+pub const STEPS: [&str; 23] = [
     "receive.taken",
     "receive.decoded",
     "outcome.reserved",
@@ -31,6 +31,7 @@ pub const STEPS: [&str; 22] = [
     "engine.ran",
     "engine.before_write",
     "engine.written",
+    "engine.effect",
     "engine.confirmed",
     "engine.before_ack",
 ];

@@ -148,7 +148,6 @@ impl Drawing<'_> {
             }
             self.publish(format!("$KV.{ns}_workflows_{shard}.*"));
             self.publish(format!("$KV.{ns}_checkpoints_{shard}.*.*"));
-            self.api(format_args!("STREAM.MSG.GET.KV_{ns}_workflows_{shard}"));
         }
         self.publish(format!("{ns}.timer.{definition}.*.*"));
         self.publish(format!("{ns}.evt.workflow.*"));
@@ -174,6 +173,8 @@ impl Drawing<'_> {
             self.reads(&format!("{ns}_checkpoints_{shard}"), ">");
             self.api(format_args!("DIRECT.GET.KV_{ns}_workflows_{shard}"));
             self.api(format_args!("DIRECT.GET.KV_{ns}_checkpoints_{shard}"));
+            // Whoever is about to say that there is no such workflow asks the leader once more.
+            self.api(format_args!("STREAM.MSG.GET.KV_{ns}_workflows_{shard}"));
             self.api(format_args!("STREAM.MSG.GET.{ns}_tasks_{shard}"));
         }
     }
