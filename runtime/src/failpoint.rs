@@ -5,6 +5,10 @@
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 /// Aborts the process here when it was asked to. With a third part, `name:1:5000`, it stands still for so many milliseconds
 /// instead, as on a machine that is too busy.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "to block a thread is what it is asked for"
+)]
 pub fn failpoint(name: &str) {
     use std::{
         sync::{

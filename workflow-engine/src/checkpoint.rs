@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mcp_runtime::{DecodeError, EncodeError, Format, Name, Raw, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::record::WorkflowRecord;
+use crate::{core::Former, record::WorkflowRecord, shape::WorkflowShape};
 
 /// What a workflow was like when the checkpoint was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,17 @@ impl WorkflowCheckpoint {
             definition: Some(record.definition.clone()),
             version: Some(record.version.clone()),
         }
+    }
+
+    /// What a migration to this shape is given, if the checkpoint is of a version that it migrates from.
+    pub(crate) fn former_to(&self, shape: &WorkflowShape) -> Option<Former> {
+        let version = (self.version.as_ref()).filter(|&of| shape.migrates_from.contains(of))?;
+        Some(Former {
+            id: self.workflow_id.clone(),
+            version: version.clone(),
+            state: self.state.clone(),
+            data: self.data.clone(),
+        })
     }
 
     /// Reads a checkpoint as it lies in the bucket.

@@ -23,7 +23,7 @@ pub(crate) use drive::{Action, Drive, End, Input, Versioned};
 pub(crate) use started::{Shapes, started};
 
 pub(crate) use mcp_runtime::code as codes;
-use mcp_runtime::{McpError, Name, Raw};
+use mcp_runtime::{McpError, Name, Raw, Token};
 
 /// What a step cannot do without; the shell fetches it, and the step is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,17 @@ pub(crate) enum Need {
     Exit,
     /// A checkpoint has to be read.
     Checkpoint(Name),
-    /// The migration function of this version has to run.
-    Migration(String),
+    /// The migration function of a version has to run.
+    Migration { former: Box<Former>, to: String },
+}
+
+/// What a migration function is given: a workflow, or a checkpoint of it, as an earlier version left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Former {
+    pub(crate) id: Token,
+    pub(crate) version: String,
+    pub(crate) state: Name,
+    pub(crate) data: Raw,
 }
 
 /// What a migration function has made of a workflow.
@@ -50,8 +59,8 @@ pub(crate) struct Supplies {
     pub(crate) exited: Option<u64>,
     /// Checkpoints that were read.
     pub(crate) checkpoints: Vec<(Name, Option<crate::checkpoint::WorkflowCheckpoint>)>,
-    /// What came of a migration function, and for which epoch.
-    pub(crate) migrated: Option<(u64, Result<Migrated, McpError>)>,
+    /// What a migration function was given, and what came of it.
+    pub(crate) migrated: Option<(Former, Result<Migrated, McpError>)>,
 }
 
 pub(crate) fn refusal(code: &str, message: String) -> McpError {

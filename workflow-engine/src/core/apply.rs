@@ -10,7 +10,7 @@ use crate::{
 };
 
 use super::{
-    Migrated, Need, Supplies,
+    Former, Migrated, Need, Supplies,
     children::child_ended,
     codes,
     draft::{Draft, ended_attempt},
@@ -312,9 +312,10 @@ fn migrate(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Ap
     {
         return Ok(refused);
     }
-    let migrated = match taken_over(draft, supplies)? {
-        Some(Err(error)) => return Ok(Applied::Rejected(error.clone())),
-        Some(Ok(migrated)) => Some(migrated.clone()),
+    let former = draft.former();
+    let migrated = match taken_over(draft, former, supplies)? {
+        Some(Err(error)) => return Ok(Applied::Rejected(error)),
+        Some(Ok(migrated)) => Some(migrated),
         None => None,
     };
     let state = migrated.as_ref().map(|migrated| migrated.state.clone());
@@ -345,18 +346,21 @@ fn migrate(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Ap
     Ok(Applied::Done)
 }
 
-/// What the new version's migration function has made of the workflow; `None` where the definition declares none.
-fn taken_over<'a>(
+/// What the definition's migration function has made of what an earlier version left; `None` where it declares none.
+fn taken_over(
     draft: &Draft<'_>,
-    supplies: &'a Supplies,
-) -> Result<Option<&'a Result<Migrated, McpError>>, Need> {
-    let record = &draft.record;
-    if !draft.shape.migrates_from.contains(&record.version) {
+    former: Former,
+    supplies: &Supplies,
+) -> Result<Option<Result<Migrated, McpError>>, Need> {
+    if !draft.shape.migrates_from.contains(&former.version) {
         return Ok(None);
     }
     match &supplies.migrated {
-        Some((epoch, migrated)) if *epoch == record.epoch => Ok(Some(migrated)),
-        _ => Err(Need::Migration(draft.shape.version.clone())),
+        Some((given, migrated)) if *given == former => Ok(Some(migrated.clone())),
+        _ => Err(Need::Migration {
+            former: Box::new(former),
+            to: draft.shape.version.clone(),
+        }),
     }
 }
 
@@ -410,7 +414,8 @@ fn delete_checkpoint(
     Ok(Applied::Done)
 }
 
-/// State and data as they were; everything after it is new, so its effects are too.
+/// State and data as they were, or what this version makes of them if they are of an earlier one; everything after it is new, so
+/// its effects are too.
 fn restore(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Applied, Need> {
     let Some(checkpoint) = supplied(supplies, task)? else {
         return Ok(no_checkpoint(task));
@@ -419,10 +424,19 @@ fn restore(draft: &mut Draft<'_>, task: &Task, supplies: &Supplies) -> Result<Ap
         let message = "the workflow is being compensated; restore when that is over";
         return Ok(rejected(codes::STATE_MISMATCH, message.to_owned()));
     }
+    let mut checkpoint = checkpoint.clone();
+    if let Some(former) = checkpoint.former_to(draft.shape) {
+        match taken_over(draft, former, supplies)? {
+            Some(Err(error)) => return Ok(Applied::Rejected(error)),
+            Some(Ok(Migrated { state, data })) => {
+                (checkpoint.state, checkpoint.data) = (state, data);
+            }
+            None => {}
+        }
+    }
     if let Some(refused) = unknown_state(draft, &checkpoint.state) {
         return Ok(refused);
     }
-    let checkpoint = checkpoint.clone();
     if let Some(compensation) = &mut draft.record.compensation {
         compensation.forget_done();
     }

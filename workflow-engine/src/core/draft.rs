@@ -13,7 +13,7 @@ use crate::{
     task::Task,
 };
 
-use super::children::end_of;
+use super::{Former, children::end_of};
 
 /// The task on whose behalf a record is written, and which of its effects are done.
 #[derive(Debug, Clone)]
@@ -130,6 +130,17 @@ impl<'a> Draft<'a> {
         self.begin_entry();
         self.note(Happening::Transitioned, Some(from), Some(to.clone()), None);
         self.settle_in();
+    }
+
+    /// The workflow as the version that it runs by leaves it.
+    pub(crate) fn former(&self) -> Former {
+        let record = &self.record;
+        Former {
+            id: record.id.clone(),
+            version: record.version.clone(),
+            state: record.state.clone(),
+            data: record.data.clone(),
+        }
     }
 
     /// Another state, and the history says so; returns the state before. Nothing begins by that.

@@ -23,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    Migrated, Need, Supplies,
+    Former, Migrated, Need, Supplies,
     advance::Ran,
     apply::is_its_timer,
     codes,
@@ -58,7 +58,7 @@ pub(crate) enum Action {
     /// Read a checkpoint. [`Input::Checkpoint`].
     LoadCheckpoint(Name),
     /// Run the migration function of a version. [`Input::Migrated`].
-    Migrate(String),
+    Migrate { former: Box<Former>, to: String },
     /// Read the checkpoint that a fork begins with. [`Input::Origin`].
     LoadOrigin(Origin),
     /// Is an engine alive that has this version? [`Input::Elsewhere`].
@@ -101,7 +101,7 @@ pub(crate) enum Input {
     Checkpoint(Name, Option<Box<WorkflowCheckpoint>>),
     Origin(Option<Box<WorkflowCheckpoint>>),
     Elsewhere(bool),
-    Migrated(Box<Result<Migrated, McpError>>),
+    Migrated(Box<(Former, Result<Migrated, McpError>)>),
     Written(u64),
     Conflict,
     /// The record is larger than a message may be.
@@ -127,6 +127,8 @@ enum Stage {
     FindingStart,
     /// A fork's checkpoint is read.
     FindingOrigin,
+    /// It is of an earlier version than the fork is to have.
+    MigratingOrigin(Box<WorkflowCheckpoint>),
     /// A write that leaves the rest to others.
     Appending,
     /// Foreign checkpoints are confirmed, then the task is applied.
@@ -293,6 +295,9 @@ impl Drive {
             }
             (Stage::FindingStart, Input::Start(start)) => self.found_start(start),
             (Stage::FindingOrigin, Input::Origin(found)) => self.found_origin(found),
+            (Stage::MigratingOrigin(origin), Input::Migrated(migrated)) => {
+                self.migrated_origin(*origin, migrated.1)
+            }
             (Stage::Appending, Input::Written(_)) => Action::End(End::Done(None)),
             (Stage::Preparing, Input::Confirmed) => self.apply(),
             (Stage::TakingOver(Takeover::Confirming), Input::Confirmed) => self.write_takeover(),
@@ -356,8 +361,7 @@ impl Drive {
                 self.fetched(purpose)
             }
             (Stage::Fetching(purpose), Input::Migrated(migrated)) => {
-                let epoch = self.record().map_or(0, |record| record.epoch);
-                self.supplies.migrated = Some((epoch, *migrated));
+                self.supplies.migrated = Some(*migrated);
                 self.fetched(purpose)
             }
             (Stage::Fetching(purpose), Input::Exited) => {
@@ -496,8 +500,39 @@ impl Drive {
             let message = "the checkpoint is of a workflow of another definition";
             return self.refuse(refusal(codes::STATE_MISMATCH, message.to_owned()));
         }
-        self.origin = Some(*found);
-        self.start()
+        let to = self.task.version.clone().unwrap_or_default();
+        let shape = self.shapes.iter().find(|shape| shape.version == to);
+        match shape.and_then(|shape| found.former_to(shape)) {
+            Some(former) => {
+                self.stage = Stage::MigratingOrigin(found);
+                Action::Migrate {
+                    former: Box::new(former),
+                    to,
+                }
+            }
+            None => {
+                self.origin = Some(*found);
+                self.start()
+            }
+        }
+    }
+
+    fn migrated_origin(
+        &mut self,
+        origin: WorkflowCheckpoint,
+        migrated: Result<Migrated, McpError>,
+    ) -> Action {
+        match migrated {
+            Ok(Migrated { state, data }) => {
+                self.origin = Some(WorkflowCheckpoint {
+                    state,
+                    data,
+                    ..origin
+                });
+                self.start()
+            }
+            Err(error) => self.refuse(error),
+        }
     }
 
     /// A task came before the workflow's first state has ended: the record is written for it, and the start drives.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcp_runtime::{McpError, Raw, Token, code};
 
 use super::{
-    Next, Outcome, Ran, Supplies,
+    Migrated, Need, Next, Outcome, Ran, Supplies,
     advance::advance,
     apply::{Applied, apply},
     codes,
@@ -233,6 +233,34 @@ fn every_task_has_its_outcome_in_every_phase() {
         let found = outcome_by(&newer, phase, &task(Verb::Migrate), false);
         assert_eq!(found, expected, "migrated while {phase:?}");
     }
+}
+
+#[test]
+fn a_checkpoint_of_an_earlier_version_is_migrated_before_it_is_restored() {
+    let mut shape = shape();
+    (shape.version, shape.migrates_from) = ("2".to_owned(), vec!["1".to_owned()]);
+    let mut record = record(Phase::Running);
+    let checkpoint = WorkflowCheckpoint::of(&record, &name("go"), 1);
+    record.version = "2".to_owned();
+    let mut supplies = Supplies {
+        checkpoints: vec![(name("go"), Some(checkpoint))],
+        ..Supplies::default()
+    };
+    let mut draft = Draft::open(record, &shape, 5_000);
+    let need = apply(&mut draft, &task(Verb::Restore), &supplies).unwrap_err();
+    let Need::Migration { former, to } = need else {
+        panic!("{need:?}")
+    };
+    assert_eq!((former.version.as_str(), to.as_str()), ("1", "2"));
+    let migrated = Migrated {
+        state: name("other"),
+        data: Raw::encode(&8).unwrap(),
+    };
+    supplies.migrated = Some((*former, Ok(migrated)));
+    let applied = apply(&mut draft, &task(Verb::Restore), &supplies).unwrap();
+    assert!(matches!(applied, Applied::Done), "{applied:?}");
+    assert_eq!(draft.record.state, name("other"));
+    assert_eq!(draft.record.data::<u32>().unwrap(), 8);
 }
 
 #[test]

@@ -9,12 +9,12 @@ use std::{
 use mcp_runtime::{McpError, Name, Raw, code};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{core::Migrated, record::WorkflowRecord};
+use crate::core::{Former, Migrated};
 
 use super::Definition;
 
-/// What a migration function does to a workflow's record, without its types.
-pub(crate) type Migrate = Arc<dyn Fn(&WorkflowRecord) -> Result<Migrated, McpError> + Send + Sync>;
+/// What a migration function does to a workflow, without its types.
+pub(crate) type Migrate = Arc<dyn Fn(&Former) -> Result<Migrated, McpError> + Send + Sync>;
 
 /// The migration functions of a definition, by the version that they lead from.
 pub(crate) type Migrations = HashMap<String, Migrate>;
@@ -85,11 +85,11 @@ impl WorkflowMigration {
 
 impl Definition {
     /// Runs the author's function for a workflow of an earlier version; a panic in it is a refusal.
-    pub(crate) fn migrate(&self, record: &WorkflowRecord) -> Result<Migrated, McpError> {
-        let migrate = self.migrations.get(&record.version).ok_or_else(|| {
+    pub(crate) fn migrate(&self, former: &Former) -> Result<Migrated, McpError> {
+        let migrate = self.migrations.get(&former.version).ok_or_else(|| {
             McpError::permanent(code::INTERNAL).message("there is no such migration")
         })?;
-        let migrated = catch_unwind(AssertUnwindSafe(|| migrate(record)));
+        let migrated = catch_unwind(AssertUnwindSafe(|| migrate(former)));
         migrated.unwrap_or_else(|_| {
             let version = &self.shape.version;
             Err(McpError::permanent(code::HANDLER_PANICKED)
@@ -104,19 +104,19 @@ where
     D: DeserializeOwned,
     F: Fn(WorkflowMigration, D) -> Result<WorkflowMigration, McpError> + Send + Sync + 'static,
 {
-    Arc::new(move |record| {
-        let data = record.data::<D>().map_err(|error| {
+    Arc::new(move |former| {
+        let data = former.data.decode::<D>().map_err(|error| {
             McpError::permanent(code::INVALID_PARAMETERS)
                 .message(format!(
                     "the data of version {} cannot be read: {error}",
-                    record.version
+                    former.version
                 ))
                 .detail("field", error.field().unwrap_or_default())
         })?;
         let workflow = WorkflowMigration {
-            id: record.id.to_string(),
-            state: record.state.to_string(),
-            data: Ok(record.data.clone()),
+            id: former.id.to_string(),
+            state: former.state.to_string(),
+            data: Ok(former.data.clone()),
         };
         migrate(workflow, data)?.migrated()
     })

@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     checkpoint::WorkflowCheckpoint,
     context::{News, Part, Scope, Started},
-    core::{Action, Drive, End, Input, Migrated},
+    core::{Action, Drive, End, Former, Input, Migrated},
     definition::Definition,
     failpoint::failpoint,
     record::WorkflowRecord,
@@ -119,7 +119,10 @@ impl Driving<'_> {
             Action::FindStart => self.find_start().await?,
             Action::LoadCheckpoint(name) => self.load_checkpoint(name).await?,
             Action::LoadOrigin(origin) => self.load_origin(&origin).await?,
-            Action::Migrate(version) => Input::Migrated(Box::new(self.migrate(&version))),
+            Action::Migrate { former, to } => {
+                let migrated = self.migrate(&former, &to);
+                Input::Migrated(Box::new((*former, migrated)))
+            }
             Action::AskForVersion(version) => self.ask_for_version(&version).await?,
             Action::Write(record, revision) => self.write(&record, revision, lease).await?,
             Action::Confirm { effects, wait } => {
@@ -299,11 +302,10 @@ impl Driving<'_> {
         })
     }
 
-    fn migrate(&self, version: &str) -> Result<Migrated, McpError> {
-        let known = self.core.record().zip(self.family.version(version));
+    fn migrate(&self, former: &Former, to: &str) -> Result<Migrated, McpError> {
         let missing = || McpError::permanent(code::INTERNAL).message("there is no such migration");
-        let (record, definition) = known.ok_or_else(missing)?;
-        definition.migrate(record)
+        let definition = self.family.version(to).ok_or_else(missing)?;
+        definition.migrate(former)
     }
 
     fn definition(&self) -> Option<&'_ Arc<Definition>> {

@@ -207,11 +207,11 @@ impl Shell {
             }
             Action::LoadOrigin(_) => Input::Origin(None),
             Action::AskForVersion(_) => Input::Elsewhere(false),
-            Action::Migrate(version) => {
-                let known = core.record().zip(self.version(&version));
-                let migrated = known.map(|(record, version)| version.migrate(record));
+            Action::Migrate { former, to } => {
+                let migrated = self.version(&to).map(|version| version.migrate(&former));
                 let missing = || McpError::permanent(code::INTERNAL);
-                Input::Migrated(Box::new(migrated.unwrap_or_else(|| Err(missing()))))
+                let migrated = migrated.unwrap_or_else(|| Err(missing()));
+                Input::Migrated(Box::new((*former, migrated)))
             }
             Action::Write(record, revision) => self.write(&record, revision)?,
             Action::Confirm { effects, .. } => {
@@ -393,7 +393,7 @@ fn named(action: &Action) -> &'static str {
         Action::Write(..) => "a write of the record",
         Action::Confirm { .. } => "the effects of a write",
         Action::Answer => "an answer",
-        Action::Migrate(_) => "a migration",
+        Action::Migrate { .. } => "a migration",
         Action::Run | Action::GoOnRunning => "a run of the state",
         Action::Exit => "the exit hook",
         Action::Sleep(_) => "a pause",

@@ -367,7 +367,7 @@ mod tests {
                     written.push((record.version.clone(), record.inbox.len()));
                     drive.step(Input::Written(revision), 9)
                 }
-                Action::Migrate(_) | Action::AskForVersion(_) => {
+                Action::Migrate { .. } | Action::AskForVersion(_) => {
                     panic!("the version is here, and no function is declared: {action:?}")
                 }
                 other => {

@@ -131,7 +131,7 @@ impl Drive {
         match need {
             Need::Exit => Action::Exit,
             Need::Checkpoint(name) => Action::LoadCheckpoint(name),
-            Need::Migration(version) => Action::Migrate(version),
+            Need::Migration { former, to } => Action::Migrate { former, to },
         }
     }
 

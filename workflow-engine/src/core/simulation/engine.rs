@@ -86,13 +86,12 @@ impl World {
                 let found = found.and_then(|(_, copy)| copy.clone()).map(Box::new);
                 Some(Input::Checkpoint(name, found))
             }
-            Action::Migrate(version) => {
-                assert_eq!(version, "2", "the only one with a migration function");
-                let record = self.deliveries[at]
-                    .drive
-                    .record()
-                    .expect("a record migrates");
-                Some(Input::Migrated(Box::new(script::migrate(record))))
+            Action::Migrate { former, to } => {
+                assert_eq!(to, "2", "the only one with a migration function");
+                let record = self.deliveries[at].drive.record();
+                let epoch = record.expect("a record migrates").epoch;
+                let migrated = script::migrate(&former, epoch);
+                Some(Input::Migrated(Box::new((*former, migrated))))
             }
             // Forks are tried against a real server.
             Action::LoadOrigin(_) => Some(Input::Origin(None)),

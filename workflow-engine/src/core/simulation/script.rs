@@ -6,7 +6,7 @@ use mcp_runtime::{McpError, Name, Raw, Token};
 
 use crate::{
     core::{
-        Migrated,
+        Former, Migrated,
         advance::{Next, Outcome, Ran},
     },
     record::{ChildStart, ChildWait, CommandProgress, LabelProgress, WorkflowRecord},
@@ -93,15 +93,15 @@ pub(super) fn shape(version: &str, events: WorkflowEvents) -> Arc<WorkflowShape>
 }
 
 /// Refuses some, and renames a state.
-pub(super) fn migrate(record: &WorkflowRecord) -> Result<Migrated, McpError> {
-    if record.epoch.is_multiple_of(5) {
+pub(super) fn migrate(former: &Former, epoch: u64) -> Result<Migrated, McpError> {
+    if epoch.is_multiple_of(5) {
         return Err(McpError::permanent("NOT_NOW"));
     }
-    let state = match record.state.as_str() {
+    let state = match former.state.as_str() {
         "a" => name("b"),
-        _ => record.state.clone(),
+        _ => former.state.clone(),
     };
-    let data = record.data.clone();
+    let data = former.data.clone();
     Ok(Migrated { state, data })
 }
 
