@@ -80,7 +80,8 @@ pub use mcp_runtime::{
 };
 
 pub use mcp_workflow_engine::{
-    AddSchedule, Ailing, Ailment, CatchUp, Fired, SCHEDULES, Schedule, ScheduleInfo, Schedules,
+    AddSchedule, Ailing, Ailment, CatchUp, Fired, Hosted, SCHEDULES, Schedule, ScheduleInfo,
+    Schedules,
 };
 
 pub use mcp_workflow_engine::{

@@ -10,6 +10,7 @@ mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod graph;
+mod hosted;
 mod record;
 mod run;
 mod schedule;
@@ -24,6 +25,7 @@ pub use checkpoint::WorkflowCheckpoint;
 pub use context::{LabelledCommand, WorkflowContext};
 pub use definition::{DefinitionError, Workflow, WorkflowMigration, WorkflowState};
 pub use engine::{Definitions, Engine, EngineConfig, EngineError};
+pub use hosted::Hosted;
 pub use record::{
     Child, CommandProgress, Compensation, CompensationProgress, CompensationStep, Driver,
     HistoryEntry, LabelProgress, Signal, WorkflowRecord, WorkflowStatus,

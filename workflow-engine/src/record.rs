@@ -283,6 +283,12 @@ impl WorkflowRecord {
         Format::Msgpack.encode(self)
     }
 
+    /// Whether a child has ended by what this record has heard.
+    pub(crate) fn knows_end_of(&self, child: &Token) -> bool {
+        let mut children = self.children.iter();
+        children.any(|known| known.id == *child && !known.is_running())
+    }
+
     /// Whether a task is part of it already.
     pub(crate) fn knows(&self, task: &str) -> bool {
         self.taken.iter().any(|taken| taken == task)

@@ -13,7 +13,12 @@ use mcp_runtime::{
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{checkpoint::WorkflowCheckpoint, core::Versioned, record::WorkflowRecord, task::Task};
+use crate::{
+    checkpoint::WorkflowCheckpoint,
+    core::Versioned,
+    record::{WorkflowRecord, WorkflowStatus},
+    task::Task,
+};
 
 /// The buckets and streams of workflows in one namespace.
 #[derive(Debug, Clone)]
@@ -242,14 +247,27 @@ pub(crate) struct Parked {
     pub(crate) definition: Name,
     pub(crate) version: String,
     pub(crate) workflow_id: Token,
-    /// The write that parked it.
-    pub(crate) epoch: u64,
 }
 
 impl Parked {
+    /// One for each workflow and version, however often it is parked.
     fn key(&self) -> String {
-        let (id, epoch) = (&self.workflow_id, self.epoch);
-        format!("{}.{}.parked.{id}.{epoch}", self.definition, self.version)
+        format!(
+            "{}.{}.parked.{}",
+            self.definition, self.version, self.workflow_id
+        )
+    }
+
+    fn of_key(definition: &Name, key: &str) -> Option<Self> {
+        let (version, workflow_id) = key
+            .strip_prefix(definition.as_str())?
+            .strip_prefix('.')?
+            .rsplit_once(".parked.")?;
+        Some(Self {
+            definition: definition.clone(),
+            version: version.to_owned(),
+            workflow_id: Token::new(workflow_id).ok()?,
+        })
     }
 }
 
@@ -259,37 +277,53 @@ impl Store {
         Bucket::new(&self.client, &bucket)
     }
 
-    pub(crate) async fn note_parked(&self, parked: &Parked) -> Result<(), StoreError> {
+    /// `epoch` is the write that parked it.
+    pub(crate) async fn note_parked(&self, parked: &Parked, epoch: u64) -> Result<(), StoreError> {
         let key = parked.key();
         let body = json!({ "parked": parked.workflow_id }).to_string();
-        self.notes().put(&key, &key, body.into()).await
+        let message_id = format!("{key}.{epoch}");
+        self.notes().put(&key, &message_id, body.into()).await
     }
 
+    /// Removes a note whose workflow does not wait any more, unless it is written anew meanwhile.
     pub(crate) async fn forget_parked(&self, parked: &Parked) -> Result<(), StoreError> {
         let key = parked.key();
-        self.notes().delete(&key, &format!("{key}.gone")).await
+        let Some(note) = self.notes().read(&key).await? else {
+            return Ok(());
+        };
+        // After the look at the note: it may have been parked since it was looked at first.
+        let still_waits = self.waiting(parked).await?.is_some();
+        if !still_waits && !note.value.is_empty() {
+            self.notes().delete_at(&key, note.revision).await?;
+        }
+        Ok(())
     }
 
-    /// The notes about a version.
+    /// The record of a workflow that is parked for want of the version.
+    pub(crate) async fn waiting(
+        &self,
+        parked: &Parked,
+    ) -> Result<Option<Arc<WorkflowRecord>>, StoreError> {
+        let found = self.read_fresh(parked.workflow_id.as_str()).await?;
+        let record = found.map(|found| found.record);
+        Ok(record.filter(|record| {
+            record.status == WorkflowStatus::Parked && record.version == parked.version
+        }))
+    }
+
+    /// The notes about a version of a definition, or about all.
     pub(crate) async fn parked(
         &self,
         definition: &Name,
-        version: &str,
+        version: Option<&str>,
     ) -> Result<Vec<Parked>, StoreError> {
         let bucket = self.client.namespace().definitions_bucket();
         let mut found = Vec::new();
-        let take = |key: &str, _: &[u8]| {
-            let mut tokens = key.rsplit('.');
-            let epoch = tokens.next().and_then(|epoch| epoch.parse().ok());
-            let workflow_id = tokens.next().and_then(|id| Token::new(id).ok());
-            found.extend(epoch.zip(workflow_id).map(|(epoch, workflow_id)| Parked {
-                definition: definition.clone(),
-                version: version.to_owned(),
-                workflow_id,
-                epoch,
-            }));
+        let take = |key: &str, _: &[u8]| found.extend(Parked::of_key(definition, key));
+        let filter = match version {
+            Some(version) => format!("{definition}.{version}.parked.*"),
+            None => format!("{definition}.>"),
         };
-        let filter = format!("{definition}.{version}.parked.>");
         transport::scan(&self.client, &bucket, &filter, take).await?;
         Ok(found)
     }

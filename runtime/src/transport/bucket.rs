@@ -145,16 +145,15 @@ impl Bucket {
         self.store(key, headers, value).await.map(drop)
     }
 
-    /// Removes a key; once for each `message_id` within the stream's deduplication window. In a bucket with a history the
-    /// older values stay.
+    /// Removes a key when `revision` is still what lies under it; returns whether it was. In a bucket with a history the older
+    /// values stay.
     ///
     /// # Errors
     /// When the server does not store the deletion.
-    pub async fn delete(&self, key: &str, message_id: &str) -> Result<(), StoreError> {
+    pub async fn delete_at(&self, key: &str, revision: u64) -> Result<bool, StoreError> {
         let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", message_id);
         headers.insert("KV-Operation", "DEL");
-        self.store(key, headers, Bytes::new()).await.map(drop)
+        self.store_at(key, revision, headers).await
     }
 
     /// Removes a key and its history; once for each `message_id` within the stream's deduplication window. Only
@@ -168,6 +167,31 @@ impl Bucket {
         headers.insert("KV-Operation", "PURGE");
         headers.insert("Nats-Rollup", "sub");
         self.store(key, headers, Bytes::new()).await.map(drop)
+    }
+
+    /// As [`Bucket::purge`], when `revision` is still what lies under the key; returns whether it was.
+    ///
+    /// # Errors
+    /// When the server does not store the purge.
+    pub async fn purge_at(&self, key: &str, revision: u64) -> Result<bool, StoreError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "PURGE");
+        headers.insert("Nats-Rollup", "sub");
+        self.store_at(key, revision, headers).await
+    }
+
+    async fn store_at(
+        &self,
+        key: &str,
+        revision: u64,
+        mut headers: HeaderMap,
+    ) -> Result<bool, StoreError> {
+        headers.insert("Nats-Expected-Last-Subject-Sequence", revision.to_string());
+        match self.store(key, headers, Bytes::new()).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn store(&self, key: &str, headers: HeaderMap, body: Bytes) -> Result<u64, StoreError> {

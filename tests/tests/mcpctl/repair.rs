@@ -66,7 +66,7 @@ async fn what_was_lost_is_told_and_then_helped() {
     lose(&client).await;
 
     let (workflow, checkpoint) = ("workflow lost", "checkpoint before of gone");
-    let definition = "definition probe_pipeline";
+    let definition = "definition probe_pipeline 1";
     let ill = doctor(url, &[]).await;
     assert_eq!(ill.code, 1, "{ill:?}");
     let [level, text, remedy] = says(&ill, workflow);

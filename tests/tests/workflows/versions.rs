@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use mcp_agent_sdk::{
-    McpError, RunningAgent, Workflow, WorkflowContext, WorkflowState, WorkflowStatus,
-    WorkflowTransitionResult as Then,
+    McpError, RunningAgent, Workflow, WorkflowContext, WorkflowFilter, WorkflowState,
+    WorkflowStatus, WorkflowTransitionResult as Then,
 };
 use serde_json::{Value, json};
 
@@ -92,6 +92,44 @@ async fn a_workflow_without_its_version_is_parked_and_goes_on_when_that_comes() 
         let _again = author.engine(definition("1")).await?;
         wait_at_the_gate(&author, "c", json!({})).await?;
         author.workflows.stop_workflow("c").await?;
+        Ok(())
+    })
+    .await
+}
+
+/// The server has forgotten who is there, as after a restart: whoever parks a workflow then finds no engine that has its version,
+/// and that engine does not come anew, but looks again after a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_parked_while_its_engine_was_not_seen_goes_on() -> TestResult {
+    bounded(LIMIT, async {
+        let author = Author::new().await?;
+        let _first = author.engine(definition("1")).await?;
+        let ids: Vec<String> = (0..8).map(|number| format!("w{number}")).collect();
+        for id in &ids {
+            wait_at_the_gate(&author, id, json!({})).await?;
+        }
+        let _second = author.engine(definition("2")).await?;
+        let agents = author
+            .client
+            .jetstream()
+            .get_stream("KV_mcp_agents")
+            .await?;
+        agents.purge().await?;
+        let signal = |id: &String| {
+            let signal = author.workflows.signal_workflow(id, "paid", json!({}));
+            tokio::spawn(async move { signal.await })
+        };
+        let signals: Vec<_> = ids.iter().map(signal).collect();
+        mcp_tests::eventually("one of them is parked", || async {
+            let parked = WorkflowFilter::default().status(WorkflowStatus::Parked);
+            let found = author.workflows.list_workflows(&parked).await;
+            found.is_ok_and(|found| !found.is_empty())
+        })
+        .await;
+        for (id, signal) in ids.iter().zip(signals) {
+            author.until_status(id, WorkflowStatus::Completed).await;
+            drop(signal.await?);
+        }
         Ok(())
     })
     .await

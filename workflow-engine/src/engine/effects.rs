@@ -178,18 +178,19 @@ impl Doing {
                 relations::stop(&self.home, &self.record, epoch, children, *compensate).await
             }
             EffectKind::TellParent { parent, end } => {
-                relations::tell(&self.home, parent, end).await
+                relations::tell(&self.home, &self.definition, parent, end).await
             }
             EffectKind::AwaitVersion { version } => {
                 let parked = Parked {
                     definition: self.definition.clone(),
                     version: version.clone(),
                     workflow_id: self.record.id.clone(),
-                    epoch: effect.epoch(),
                 };
-                revive::await_version(&self.home, &parked).await
+                revive::await_version(&self.home, &parked, effect.epoch()).await
             }
-            EffectKind::Bury { task, error } => self.bury(task, error).await,
+            EffectKind::Bury { task, error } => {
+                relations::bury(&self.home, &self.definition, task, error.clone()).await
+            }
             EffectKind::Answer {
                 request,
                 reply_to,
@@ -254,17 +255,6 @@ impl Doing {
                 }
                 error => refused(error.to_string()),
             })
-    }
-
-    async fn bury(&self, task: &Task, error: &McpError) -> Result<(), StoreError> {
-        let body = task.encode().map_err(|error| StoreError::Refused {
-            code: 0,
-            description: error.to_string(),
-        })?;
-        let subject = self.home.store.task_subject(task);
-        let place = (self.home.herald.name(), &self.definition);
-        let id = format!("dead.{}.{}", self.record.id, task.id);
-        transport::bury_copy(&self.home.client, &subject, body, &id, place, error.clone()).await
     }
 
     /// A task that the server delivers when its time has come. One per workflow: a later one replaces it.

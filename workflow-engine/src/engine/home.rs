@@ -1,6 +1,10 @@
 //! What all drives of an engine share.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use mcp_runtime::{
     Client, Name, Worker,
@@ -9,7 +13,7 @@ use mcp_runtime::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{core::Shapes, definition::Definition, store::Store};
+use crate::{core::Shapes, definition::Definition, hosted::Hosted, store::Store};
 
 /// The versions of one definition.
 pub(super) struct Family {
@@ -31,6 +35,8 @@ pub(super) struct Home {
     /// The engine is gone.
     pub(super) abandon: CancellationToken,
     families: BTreeMap<Name, Arc<Family>>,
+    /// Definitions of others that somebody has brought: they are asked for once.
+    known: Mutex<BTreeSet<Name>>,
 }
 
 impl Home {
@@ -59,6 +65,7 @@ impl Home {
             draining: CancellationToken::new(),
             abandon,
             families: families.collect(),
+            known: Mutex::default(),
             client,
         }
     }
@@ -67,9 +74,17 @@ impl Home {
         self.families.iter()
     }
 
-    /// Whether this engine itself has a definition.
-    pub(super) fn has(&self, definition: &Name) -> bool {
-        self.families.contains_key(definition)
+    /// Whether an engine has ever brought a definition.
+    pub(super) async fn knows(&self, definition: &Name) -> Result<bool, StoreError> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.families.contains_key(definition) || known().contains(definition) {
+            return Ok(true);
+        }
+        let brought = self.store.knows(definition).await?;
+        if brought {
+            known().insert(definition.clone());
+        }
+        Ok(brought)
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -82,13 +97,8 @@ impl Home {
         definition: &Name,
         version: &str,
     ) -> Result<bool, StoreError> {
-        let instances = transport::instances(&self.client).await?;
-        let mut definitions = instances.iter().flat_map(|instance| &instance.definitions);
-        Ok(definitions.any(|known| {
-            let versions = known["versions"].as_array().into_iter().flatten();
-            known["name"] == definition.as_str()
-                && versions.into_iter().any(|known| known == version)
-        }))
+        let hosted = Hosted::now(&self.client).await?;
+        Ok(hosted.has(definition.as_str(), version))
     }
 }
 

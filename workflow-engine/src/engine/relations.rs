@@ -30,6 +30,10 @@ pub(super) async fn start(
 ) -> Result<(), StoreError> {
     let patience = Instant::now() + FIRST_SEEN;
     for child in children {
+        // Told so by an earlier delivery of this effect: whoever was said to have failed must not begin after all.
+        if record.knows_end_of(&child.id) {
+            continue;
+        }
         let started = match until_known(home, &child.definition, patience).await? {
             true => start_one(home, record, child).await,
             false => Err(unknown(&child.definition)),
@@ -38,7 +42,8 @@ pub(super) async fn start(
             Ok(()) => {}
             Err(Unstarted::Later(error)) => return Err(error),
             Err(Unstarted::Never(error)) => {
-                tell(home, &own(record), &never_begun(&child.id, error)).await?;
+                let end = never_begun(&child.id, error);
+                tell(home, &record.definition, &own(record), &end).await?;
             }
         }
     }
@@ -105,7 +110,7 @@ async fn until_known(
     patience: Instant,
 ) -> Result<bool, StoreError> {
     loop {
-        if home.has(definition) || home.store.knows(definition).await? {
+        if home.knows(definition).await? {
             return Ok(true);
         }
         if Instant::now() >= patience {
@@ -141,10 +146,43 @@ pub(super) async fn stop(
     Ok(())
 }
 
-pub(super) async fn tell(home: &Home, parent: &Parent, end: &ChildEnd) -> Result<(), StoreError> {
+/// Tells a parent how a child of the definition `by` has ended. Where that cannot be, for want of a right or of room, it
+/// becomes a dead letter: the parent may wait for it without an end, until a person sends it on.
+pub(super) async fn tell(
+    home: &Home,
+    by: &Name,
+    parent: &Parent,
+    end: &ChildEnd,
+) -> Result<(), StoreError> {
     let (definition, id) = (parent.definition.clone(), parent.workflow_id.clone());
     let task = end.task(definition, id, home.now_ms()).map_err(refused)?;
-    publish(home, &task).await.map(drop)
+    match publish(home, &task).await {
+        Err(error) if is_final(&error) => {
+            tracing::error!(%error, parent = %parent.workflow_id, "a parent cannot be told that its child has ended");
+            let code = match &error {
+                StoreError::Denied { .. } => code::PERMISSION_DENIED,
+                StoreError::TooLarge { .. } => code::PAYLOAD_TOO_LARGE,
+                _ => code::INTERNAL,
+            };
+            let error = McpError::permanent(code).message(error.to_string());
+            bury(home, by, &task, error).await
+        }
+        told => told.map(drop),
+    }
+}
+
+/// Keeps a task as a dead letter of the definition `by`.
+pub(super) async fn bury(
+    home: &Home,
+    by: &Name,
+    task: &Task,
+    error: McpError,
+) -> Result<(), StoreError> {
+    let body = task.encode().map_err(|error| refused(error.to_string()))?;
+    let subject = home.store.task_subject(task);
+    let id = format!("dead.{}.{}", task.workflow_id, task.id);
+    let place = (home.herald.name(), by);
+    transport::bury_copy(&home.client, &subject, body, &id, place, error).await
 }
 
 /// A start that is refused has no record that could tell its parent.
@@ -157,7 +195,8 @@ pub(super) async fn tell_refused(
         return Ok(());
     };
     let end = never_begun(&start.workflow_id, error.clone());
-    match tell(home, parent, &end).await {
+    match tell(home, &start.definition, parent, &end).await {
+        // Not even as a dead letter.
         Err(error) if is_final(&error) => {
             tracing::error!(%error, "a parent cannot be told that its child was refused");
             Ok(())

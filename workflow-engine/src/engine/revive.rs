@@ -13,7 +13,6 @@ use mcp_runtime::{
 
 use crate::{
     failpoint::failpoint,
-    record::WorkflowStatus,
     store::Parked,
     task::{Task, Verb},
 };
@@ -27,6 +26,10 @@ use super::{
 /// engine that was heard of first, finds nobody who comes anew. So engines look again.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// Of so many looks one is also for notes about versions that this engine does not bring: nobody may ever bring them again, and
+/// what they are about may have been stopped or migrated.
+const LOOK_AT_ALL: u64 = 20;
+
 /// Wakes what is parked for want of the versions that this engine brings; ends with it.
 pub(super) async fn parked(home: Arc<Home>) {
     let abandon = home.abandon.clone();
@@ -35,6 +38,11 @@ pub(super) async fn parked(home: Arc<Home>) {
             for (name, family) in home.families() {
                 for version in family.versions() {
                     until_woken(&home, name, version, look).await;
+                }
+                if look % LOOK_AT_ALL == 1
+                    && let Err(error) = clear(&home, name).await
+                {
+                    tracing::warn!(%error, "old notes of parked workflows cannot be looked at");
                 }
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -68,41 +76,50 @@ async fn wake_all(
     if !home.is_elsewhere(definition, version).await? {
         return Ok(false);
     }
-    for parked in home.store.parked(definition, version).await? {
-        let found = home.store.read_fresh(parked.workflow_id.as_str()).await?;
-        let waits = found.is_some_and(|found| {
-            let record = &found.record;
-            record.status == WorkflowStatus::Parked && record.version == parked.version
-        });
-        match waits {
+    for parked in home.store.parked(definition, Some(version)).await? {
+        match home.store.waiting(&parked).await? {
             // The note stays until the workflow is seen to have gone on: the wake may meet nobody who has the version.
-            true => wake(home, &parked, look).await?,
-            false => home.store.forget_parked(&parked).await?,
+            Some(record) => wake(home, &parked, record.epoch, look).await?,
+            None => home.store.forget_parked(&parked).await?,
         }
     }
     Ok(true)
 }
 
-/// The effect of parking.
-pub(super) async fn await_version(home: &Home, parked: &Parked) -> Result<(), StoreError> {
-    home.store.note_parked(parked).await?;
+/// Removes notes that nobody will ever follow.
+async fn clear(home: &Home, definition: &Name) -> Result<(), StoreError> {
+    for parked in home.store.parked(definition, None).await? {
+        if home.store.waiting(&parked).await?.is_none() {
+            home.store.forget_parked(&parked).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The effect of parking, which `epoch` has written.
+pub(super) async fn await_version(
+    home: &Home,
+    parked: &Parked,
+    epoch: u64,
+) -> Result<(), StoreError> {
+    home.store.note_parked(parked, epoch).await?;
     failpoint("engine.parked");
     match home
         .is_elsewhere(&parked.definition, &parked.version)
         .await?
     {
-        true => wake(home, parked, 0).await,
+        true => wake(home, parked, epoch, 0).await,
         false => Ok(()),
     }
 }
 
-async fn wake(home: &Home, parked: &Parked, look: u64) -> Result<(), StoreError> {
+async fn wake(home: &Home, parked: &Parked, epoch: u64, look: u64) -> Result<(), StoreError> {
     let id = parked.workflow_id.clone();
     let mut task = Task::new(Verb::Wake, parked.definition.clone(), id, home.now_ms());
     // Each engine's own, and of each look: another one may have met nobody.
     task.id = format!(
-        "{}.{}.{}.{look}.wake",
-        parked.workflow_id, parked.epoch, home.instance
+        "{}.{epoch}.{}.{look}.wake",
+        parked.workflow_id, home.instance
     );
     task.entry = Some(0);
     task.version = Some(parked.version.clone());

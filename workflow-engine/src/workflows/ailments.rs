@@ -13,6 +13,7 @@ use mcp_runtime::{
 };
 
 use crate::{
+    Hosted,
     checkpoint::WorkflowCheckpoint,
     record::{WorkflowRecord, WorkflowStatus},
     task::{Task, Verb},
@@ -34,6 +35,8 @@ pub enum Ailment {
     Abandoned(Ailing),
     /// Its time has passed, but the timer is gone.
     Overslept(Ailing),
+    /// It is parked, but an engine that has its version is there, and has not heard of it.
+    Stranded(Ailing),
     /// A checkpoint of a workflow that is not there.
     OrphanedCheckpoint {
         /// The workflow that there was.
@@ -112,7 +115,9 @@ impl Workflows {
     /// When the server cannot be reached.
     pub async fn heal(&self, ailment: &Ailment) -> Result<bool, WorkflowError> {
         match ailment {
-            Ailment::Abandoned(ailing) | Ailment::Overslept(ailing) => self.revive(ailing).await,
+            Ailment::Abandoned(ailing) | Ailment::Overslept(ailing) | Ailment::Stranded(ailing) => {
+                self.revive(ailing).await
+            }
             Ailment::OrphanedCheckpoint {
                 workflow_id,
                 name,
@@ -127,16 +132,24 @@ impl Workflows {
         before: u64,
     ) -> Result<(Vec<WorkflowRecord>, HashSet<String>), WorkflowError> {
         let (mut suspects, mut known) = (Vec::new(), HashSet::new());
+        let hosted = Hosted::now(&self.client).await?;
+        // For a version that nobody brings it waits rightly.
+        let can_go_on = |record: &WorkflowRecord| {
+            record.status != WorkflowStatus::Parked
+                || hosted.has(record.definition.as_str(), &record.version)
+        };
         for shard in 0..self.store().await?.shards() {
             let bucket = self.client.namespace().workflows_bucket(shard);
             let take = |key: &str, body: &[u8]| {
                 known.insert(key.to_owned());
                 let active = |peek: &Peek<'_>| {
-                    peek.updated_at < before && matches!(peek.status, "running" | "waiting")
+                    peek.updated_at < before
+                        && matches!(peek.status, "running" | "waiting" | "parked")
                 };
                 if Peek::at(body).is_some_and(|peek| active(&peek)) {
                     let record = WorkflowRecord::decode(body).ok();
-                    suspects.extend(record.filter(|record| symptom(record, before).is_some()));
+                    suspects
+                        .extend(record.filter(|it| symptom(it, before).is_some() && can_go_on(it)));
                 }
             };
             transport::scan(&self.client, &bucket, ">", take).await?;
@@ -178,6 +191,9 @@ impl Workflows {
         let message_id = format!("{id}.{}.repair", record.epoch);
         let mut task = Task::new(Verb::Wake, record.definition, record.id, now_ms);
         task.entry = Some(record.entry);
+        if record.status == WorkflowStatus::Parked {
+            task.version = Some(record.version);
+        }
         // An engine takes over what the task of this id drives; where nobody drives, it is a timer that comes late.
         task.id = record
             .driver
@@ -241,25 +257,15 @@ impl Workflows {
         let shard = store.shard(id.as_str());
         let bucket = self.client.namespace().checkpoints_bucket(shard);
         let key = format!("{id}.{name}");
-        let Some(entry) = Bucket::new(&self.client, &bucket).read(&key).await? else {
+        let bucket = Bucket::new(&self.client, &bucket);
+        let Some(entry) = bucket.read(&key).await? else {
             return Ok(false);
         };
         let same = WorkflowCheckpoint::decode(&entry.value).is_ok_and(|found| found.epoch == epoch);
         if !same || self.look(id.as_str()).await?.is_some() {
             return Ok(false);
         }
-        let mut headers = HeaderMap::new();
-        let revision = entry.revision.to_string();
-        headers.insert("Nats-Expected-Last-Subject-Sequence", revision);
-        headers.insert("KV-Operation", "PURGE");
-        headers.insert("Nats-Rollup", "sub");
-        let subject = format!("$KV.{bucket}.{key}");
-        let body = bytes::Bytes::new();
-        match transport::publish(&self.client, subject, headers, body, STORE_TIME).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_conflict() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(bucket.purge_at(&key, entry.revision).await?)
     }
 }
 
@@ -270,6 +276,9 @@ fn symptom(record: &WorkflowRecord, before: u64) -> Option<Ailment> {
     }
     if record.driver.is_some() {
         return Some(Ailment::Abandoned(Ailing::of(record)));
+    }
+    if record.status == WorkflowStatus::Parked {
+        return Some(Ailment::Stranded(Ailing::of(record)));
     }
     let due = record
         .wake_in_ms

@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use mcp_agent_sdk::{Ailment, Client, SCHEDULES, WorkflowFilter, WorkflowStatus, Workflows};
+use mcp_agent_sdk::{
+    Ailment, Client, Hosted, SCHEDULES, WorkflowFilter, WorkflowStatus, Workflows,
+};
 
 use super::finding::Finding;
-use crate::{failure::Failure, presence};
+use crate::failure::Failure;
 
 /// Whether to look only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,7 @@ fn shown(ailment: &Ailment) -> Finding {
 
 fn subject(ailment: &Ailment) -> String {
     match ailment {
-        Ailment::Abandoned(ailing) | Ailment::Overslept(ailing) => {
+        Ailment::Abandoned(ailing) | Ailment::Overslept(ailing) | Ailment::Stranded(ailing) => {
             format!("workflow {}", ailing.workflow_id)
         }
         Ailment::OrphanedCheckpoint {
@@ -80,6 +82,12 @@ fn wrong(ailment: &Ailment) -> String {
                 ailing.state
             )
         }
+        Ailment::Stranded(ailing) => {
+            format!(
+                "is parked in `{}`, but an engine with its version is there",
+                ailing.state
+            )
+        }
         Ailment::OrphanedCheckpoint { .. } => "its workflow is not there any more".to_owned(),
         _ => "something is wrong".to_owned(),
     }
@@ -88,6 +96,7 @@ fn wrong(ailment: &Ailment) -> String {
 fn would(ailment: &Ailment) -> &'static str {
     match ailment {
         Ailment::OrphanedCheckpoint { .. } => "removes it",
+        Ailment::Stranded(_) => "wakes it",
         _ => "gives it a new one",
     }
 }
@@ -95,29 +104,20 @@ fn would(ailment: &Ailment) -> &'static str {
 fn done(ailment: &Ailment) -> &'static str {
     match ailment {
         Ailment::OrphanedCheckpoint { .. } => "removed",
+        Ailment::Stranded(_) => "woken",
         _ => "it has a new one",
     }
 }
 
-/// Definitions that no engine runs, with what waits for one. Nothing here can start an engine.
+/// Definitions, and versions of them that workflows are on, that no engine runs. Nothing here can start an engine.
 async fn without_engine(client: &Client, workflows: &Workflows) -> Result<Vec<Finding>, Failure> {
-    let instances = presence::records(client).await?;
-    let hosted = |name: &str| {
-        let mut definitions = instances.iter().flat_map(|instance| &instance.definitions);
-        definitions.any(|definition| definition["name"] == name)
-    };
-    let mut names: Vec<String> = Vec::new();
-    names.extend(
-        workflows
-            .definitions()
-            .await?
-            .into_iter()
-            .map(|shape| shape.name.to_string()),
-    );
-    names.dedup();
-    names.retain(|name| !hosted(name));
-    if names.is_empty() {
-        return Ok(Vec::new());
+    let hosted = Hosted::now(client).await?;
+    let mut waiting: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for shape in workflows.definitions().await? {
+        if !hosted.has_any(shape.name.as_str()) {
+            let key = (shape.name.to_string(), shape.version.clone());
+            waiting.entry(key).or_default();
+        }
     }
     let active = [
         WorkflowStatus::Running,
@@ -127,26 +127,32 @@ async fn without_engine(client: &Client, workflows: &Workflows) -> Result<Vec<Fi
     let active = active
         .into_iter()
         .fold(WorkflowFilter::default(), WorkflowFilter::status);
-    let mut waiting: BTreeMap<String, usize> = BTreeMap::new();
     for record in workflows.list_workflows(&active).await? {
-        *waiting.entry(record.definition.to_string()).or_default() += 1;
+        if !hosted.has(record.definition.as_str(), &record.version) {
+            let key = (record.definition.to_string(), record.version);
+            *waiting.entry(key).or_default() += 1;
+        }
     }
-    let finding = |name: &String| {
-        let count = waiting.get(name).copied().unwrap_or_default();
+    let finding = |((name, version), count): (&(String, String), &usize)| {
         let text = match count {
             0 => "no engine runs it, and no workflow waits for one".to_owned(),
             1 => "no engine runs it, and 1 workflow waits for one".to_owned(),
             count => format!("no engine runs it, and {count} workflows wait for one"),
         };
-        let subject = format!("definition {name}");
-        let remedy = match name == SCHEDULES {
-            true => "start an agent with `Agent::schedules`, or `mcpctl workflow schedule run`",
-            false => "start the agent that brings it",
+        let subject = format!("definition {name} {version}");
+        let remedy = match (name == SCHEDULES, hosted.has_any(name)) {
+            (true, _) => {
+                "start an agent with `Agent::schedules`, or `mcpctl workflow schedule run`"
+            }
+            (false, false) => "start the agent that brings it",
+            (false, true) => {
+                "start an agent that brings this version, or move them on with `mcpctl workflow migrate`"
+            }
         };
         match count {
             0 => Finding::ok(subject, text),
             _ => Finding::warn(subject, text).remedy(remedy),
         }
     };
-    Ok(names.iter().map(finding).collect())
+    Ok(waiting.iter().map(finding).collect())
 }
