@@ -1,18 +1,19 @@
 //! The studio of the demo as it is deployed: three servers with TLS on both sides, an identity for each agent, three copies of
-//! everything. Every process is replaced, one after the other, while videos are made: none is lost.
+//! everything. Every process is replaced, one after the other, while videos are ordered and made: none is lost.
 
 use std::{
     env,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
 
 use mcp_agent_sdk::{
-    Client, Config, RetryConfig, Submitted, WorkflowStatus, Workflows, runtime::Setup,
+    Client, Config, RetryConfig, Submitted, WorkflowFilter, WorkflowStatus, Workflows,
+    runtime::Setup,
 };
-use mcp_tests::{Cluster, present, run_in, run_with, video_studio};
+use mcp_tests::{Cluster, eventually, present, run_in, run_with, video_studio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,8 +26,6 @@ use crate::TestResult;
 
 /// The shortest videos: four scenes.
 const THEME: &str = "techno";
-
-const VIDEOS: usize = 4;
 
 /// For all videos together, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(400);
@@ -154,6 +153,49 @@ impl Studio {
     }
 }
 
+/// Videos that were ordered, each with the file that it becomes.
+struct Orders<'a> {
+    desk: &'a Client,
+    folder: PathBuf,
+    placed: Vec<(PathBuf, Submitted)>,
+}
+
+impl<'a> Orders<'a> {
+    fn of(desk: &'a Client, folder: &Path) -> Self {
+        Self {
+            desk,
+            folder: folder.to_owned(),
+            placed: Vec::new(),
+        }
+    }
+
+    async fn place(&mut self) -> TestResult {
+        let output = self.folder.join(format!("film{}.mp4", self.placed.len()));
+        let order = json!({ "theme": THEME, "output": &output });
+        let submitted = self
+            .desk
+            .submit_command("director_agent", "make_video", order)
+            .retry(RetryConfig {
+                max_retries: 20,
+                ..RetryConfig::default()
+            })
+            .await?;
+        self.placed.push((output, submitted));
+        Ok(())
+    }
+
+    /// What is replaced now is replaced under load.
+    async fn until_one_is_made(&self) {
+        let workflows = Workflows::new(self.desk);
+        let running = WorkflowFilter::default().status(WorkflowStatus::Running);
+        eventually("a video is being made", || async {
+            let found = workflows.list_workflows(&running).await;
+            found.is_ok_and(|found| !found.is_empty())
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_process_is_replaced_while_videos_are_made_and_none_is_lost() -> TestResult {
     let mut studio = Studio::open().await?;
@@ -166,30 +208,24 @@ async fn every_process_is_replaced_while_videos_are_made_and_none_is_lost() -> T
         present(&admin, agent, count).await;
     }
     let began = Instant::now();
-    let mut orders: Vec<(PathBuf, Submitted)> = Vec::new();
-    for n in 0..VIDEOS {
-        let output = studio.folder.path().join(format!("film{n}.mp4"));
-        let order = json!({ "theme": THEME, "output": &output });
-        let submitted = desk
-            .submit_command("director_agent", "make_video", order)
-            .retry(RetryConfig {
-                max_retries: 20,
-                ..RetryConfig::default()
-            })
-            .await?;
-        orders.push((output, submitted));
-    }
+    let mut orders = Orders::of(&desk, studio.folder.path());
     for at in 0..studio.cluster.size() {
+        orders.place().await?;
+        orders.until_one_is_made().await;
         studio.cluster.end(at, Signal::TERM).await;
+        // Two of three servers take it.
+        orders.place().await?;
         studio.cluster.revive(at).await;
         studio.replace_first(&admin).await?;
     }
     while studio.hired < 2 * CREW.len() {
+        orders.place().await?;
+        orders.until_one_is_made().await;
         studio.replace_first(&admin).await?;
     }
     let replaced = began.elapsed();
     let workflows = Workflows::new(&desk);
-    for (output, submitted) in &orders {
+    for (output, submitted) in &orders.placed {
         let video: Value = submitted.outcome(PATIENCE).await?;
         assert_eq!(video["bytes"], fs::metadata(output)?.len(), "{video}");
         let id = video["workflow"].as_str().unwrap_or_default();
@@ -200,7 +236,8 @@ async fn every_process_is_replaced_while_videos_are_made_and_none_is_lost() -> T
         assert_eq!(record.status, WorkflowStatus::Completed);
     }
     println!(
-        "9 processes replaced in {replaced:?}, {VIDEOS} videos made in {:?}",
+        "9 processes replaced in {replaced:?}, {} videos made in {:?}",
+        orders.placed.len(),
         began.elapsed()
     );
     let letters = admin.jetstream().get_stream("mcp_dead_letters").await?;

@@ -9,7 +9,7 @@ use mcp_agent_sdk::{
         persistence::{JetStreamPersistence, MessagePersistence, MessageQuery, PersistenceError},
     },
 };
-use mcp_tests::run_with;
+use mcp_tests::{eventually, run_with};
 
 use crate::realm::{Realm, TestResult};
 
@@ -22,7 +22,12 @@ async fn length(_: Context, text: String) -> Result<usize, McpError> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_are_told_at_once_what_they_may_not_ask() -> TestResult {
-    let realm = Realm::found(&[&["worker"], &["desk", "--client", "--commands", "worker"]]).await;
+    let realm = Realm::found(&[
+        &["worker"],
+        &["desk", "--client", "--commands", "worker"],
+        &["heavy", "--client", "--commands", "worker", "--payloads"],
+    ])
+    .await;
     let worker = realm.client("worker").await;
     let _worker = Agent::new("worker")
         .on("length", length)
@@ -62,6 +67,22 @@ async fn programs_are_told_at_once_what_they_may_not_ask() -> TestResult {
         panic!("{published:?}");
     };
     assert!(subject.ends_with(".OBJ_mcp_payloads"), "{subject}");
+    // One who may send it to somebody who may not read it: neither whom it is from nor what it asks, so it can only be buried.
+    let heavy = realm.client("heavy").await;
+    heavy.submit_command("worker", "length", &large).await?;
+    let admin = DeadLetters::new(&realm.client("admin").await);
+    let of_denials = DeadLetterFilter::new().reason(code::PERMISSION_DENIED);
+    eventually("it is buried with the reason", || async {
+        matches!(admin.list(&of_denials).await, Ok(letters) if letters.len() == 1)
+    })
+    .await;
+
+    // Nothing answers a cancel, and yet the refusal is heard.
+    let other = desk.cancel("desk", "01a1a15a-1d80-7c4e-9b1a-5f0e8c2d7a41");
+    let Err(SendError::PermissionDenied { subject }) = other.await else {
+        panic!("it may not cancel");
+    };
+    assert_eq!(subject, "mcp.ctl.desk.cancel");
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     Ok(())
 }

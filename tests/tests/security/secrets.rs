@@ -24,7 +24,7 @@ fn secrets(realm: &Realm) -> Vec<String> {
                 .into_owned();
             if path.is_dir() {
                 folders.push(path);
-            } else if name == "user.nk" || name.ends_with(".key") {
+            } else if name.ends_with(".nk") || name.ends_with(".key") {
                 let text = fs::read_to_string(path).expect("it can be read");
                 let lines = text.lines().filter(|line| !line.starts_with("-----"));
                 found.extend(lines.map(|line| line.trim().to_owned()));
