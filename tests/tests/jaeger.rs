@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write,
     process::Stdio,
 };
 
@@ -118,9 +119,11 @@ fn told(trace: &Value) -> BTreeMap<String, Told> {
 #[tokio::test]
 async fn the_demo_ends_with_a_link_to_a_trace_that_jaeger_has() -> TestResult {
     let Some(program) = Jaeger::find().await else {
-        println!(
+        // Past the harness, which shows nothing that a test says when it passes.
+        writeln!(
+            std::io::stderr(),
             "no Jaeger v2 is here, so nothing was tested: `make jaeger-test` builds one and tests with it"
-        );
+        )?;
         return Ok(());
     };
     let jaeger = Jaeger::start(&program).await;

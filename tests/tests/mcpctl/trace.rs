@@ -279,3 +279,34 @@ async fn jaeger_is_asked_for_what_the_server_does_not_keep() {
     let told = run(url, &["trace", unknown, "--jaeger", &jaeger]).await;
     assert_eq!(told.code, 1, "{told:?}");
 }
+
+/// Enough that they are not all read when the first are.
+const MANY: usize = 20_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_removed_while_they_are_read_hide_nothing_else() {
+    let broker = TestBroker::start().await.unwrap();
+    let url = broker.url();
+    let queued = sent(url, &["probe", "echo", "--submit"]).await;
+    let client = broker.client().await.unwrap();
+    for _ in 0..MANY {
+        let publishing = client.nats().publish("mcp.evt.nobody.said", "".into());
+        publishing.await.unwrap();
+    }
+    let events = client.jetstream().get_stream("mcp_events").await.unwrap();
+    eventually("all are stored", || async {
+        let info = events.get_info().await;
+        info.is_ok_and(|info| info.state.messages >= MANY as u64)
+    })
+    .await;
+    let removing = async {
+        eventually("somebody reads them", || async {
+            let info = events.get_info().await;
+            info.is_ok_and(|info| info.state.consumer_count > 0)
+        })
+        .await;
+        events.purge().await.unwrap();
+    };
+    let (told, ()) = tokio::join!(trace(url, &queued), removing);
+    assert_eq!(only(&told, "queue")["what"], "stored, waits: lane normal");
+}

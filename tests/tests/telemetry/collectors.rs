@@ -73,44 +73,42 @@ async fn a_collector_that_does_not_answer_costs_neither_work_nor_exit() -> TestR
         "the streams are there from here on: {quick:?}"
     );
     for endpoint in [&hole, &slow, &nobody, UNKNOWN] {
-        for protocol in ["grpc", "http/protobuf"] {
-            let variables = [
-                ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
-                ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
-                ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
-                ("OTEL_BSP_SCHEDULE_DELAY", "100"),
-            ];
-            let mut back = Peer::start("back", broker.url(), &variables).await;
-            for _ in 0..3 {
-                let called = call(
-                    broker.url(),
-                    &variables,
-                    &["send", "back", "nap", "-p", r#"{"ms": 5}"#],
-                )
-                .await;
-                assert_eq!(
-                    (called.code, called.stderr.as_str()),
-                    (Some(0), ""),
-                    "{called:?}"
-                );
-                assert!(called.took < EXIT, "{endpoint} {protocol}: {called:?}");
-            }
-            let took = back.exit_after_drain().await;
-            assert!(
-                took < EXIT,
-                "{endpoint} {protocol}: {took:?} after the work: {}",
-                back.log()
-            );
-            let log = back.log();
-            let notices = log.matches("the collector does not take").count();
-            assert!(
-                notices <= 3,
-                "once for each of traces, metrics and logs: {log}"
-            );
-            assert!(!log.contains(r#""level":"ERROR""#), "{log}");
-        }
+        let (grpc, http) = (
+            costs_nothing(broker.url(), endpoint, "grpc"),
+            costs_nothing(broker.url(), endpoint, "http/protobuf"),
+        );
+        tokio::join!(grpc, http);
     }
     swallowing.abort();
     dawdling.abort();
     Ok(())
+}
+
+async fn costs_nothing(url: &str, endpoint: &str, protocol: &str) {
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "200"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    let mut back = Peer::start("back", url, &variables).await;
+    for _ in 0..3 {
+        let nap = ["send", "back", "nap", "-p", r#"{"ms": 5}"#];
+        let called = call(url, &variables, &nap).await;
+        let came_to = (called.code, called.stderr.as_str());
+        assert_eq!(came_to, (Some(0), ""), "{called:?}");
+        assert!(called.took < EXIT, "{endpoint} {protocol}: {called:?}");
+    }
+    let took = back.exit_after_drain().await;
+    let log = back.log();
+    assert!(
+        took < EXIT,
+        "{endpoint} {protocol}: {took:?} after the work: {log}"
+    );
+    let notices = log.matches("the collector does not take").count();
+    assert!(
+        notices <= 3,
+        "once for each of traces, metrics and logs: {log}"
+    );
+    assert!(!log.contains(r#""level":"ERROR""#), "{log}");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::{
     Message,
     consumer::{DeliverPolicy, pull},
+    stream::{LastRawMessageErrorKind, Stream},
 };
 use futures_util::StreamExt;
 use mcp_agent_sdk::{
@@ -12,7 +13,7 @@ use mcp_agent_sdk::{
     runtime::{Event, Format},
 };
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::known::{Fact, Known};
 use crate::{
@@ -25,6 +26,9 @@ const MOST: u64 = 200_000;
 
 /// How long the next event may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it is waited for before it is asked whether there is a next one.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// Clocks of senders and server differ; ids tell the time of their senders.
 const SLACK_MS: u64 = 60_000;
@@ -53,21 +57,45 @@ pub(super) async fn gather(client: &Client, id: &str, known: &mut Known) -> Resu
         .map_err(|error| failed(&error))?;
     let mut left = consumer.cached_info().num_pending.min(MOST);
     if consumer.cached_info().num_pending > MOST {
-        known.trouble = Some(format!(
+        known.troubled(format!(
             "only the first {MOST} events since then were looked at"
         ));
     }
+    let mut reached = consumer.cached_info().delivered.stream_sequence;
+    let mut heard_at = Instant::now();
     let mut messages = consumer.messages().await.map_err(|error| failed(&error))?;
     while left > 0 {
-        let message = match timeout(PATIENCE, messages.next()).await {
-            Ok(Some(Ok(message))) => message,
-            Ok(Some(Err(error))) => return Err(failed(&error)),
-            Ok(None) | Err(_) => return Err(Failure::unreachable("the events did not arrive")),
-        };
-        left -= 1;
-        note(&message, id, known);
+        match timeout(GLANCE, messages.next()).await {
+            Ok(Some(Ok(message))) => {
+                let info = message.info().ok();
+                reached = info.map_or(reached, |info| info.stream_sequence);
+                (left, heard_at) = (left - 1, Instant::now());
+                note(&message, id, known);
+            }
+            // Some may have been removed since they were counted.
+            Err(_) if is_the_end(&stream, client, reached).await => break,
+            Err(_) if heard_at.elapsed() < PATIENCE => {}
+            // What was found until then is not lost for that.
+            unread => {
+                let reason = match unread {
+                    Ok(Some(Err(error))) => chain(&error),
+                    _ => "they did not arrive".to_owned(),
+                };
+                known.troubled(format!("{left} events could not be read: {reason}"));
+                break;
+            }
+        }
     }
     Ok(())
+}
+
+/// Whether no event is stored after this sequence.
+async fn is_the_end(stream: &Stream, client: &Client, reached: u64) -> bool {
+    let events = format!("{}.evt.>", client.namespace());
+    match stream.get_last_raw_message_by_subject(&events).await {
+        Ok(last) => last.sequence <= reached,
+        Err(error) => error.kind() == LastRawMessageErrorKind::NoMessageFound,
+    }
 }
 
 fn note(message: &Message, id: &str, known: &mut Known) {

@@ -76,6 +76,14 @@ impl Known {
         self.trace_ids.extend(id.map(str::to_owned));
     }
 
+    /// Takes note of something that could not be asked.
+    pub(super) fn troubled(&mut self, trouble: String) {
+        self.trouble = Some(match self.trouble.take() {
+            Some(before) => format!("{before}; {trouble}"),
+            None => trouble,
+        });
+    }
+
     pub(super) fn in_order(&mut self) {
         // What is so now comes last.
         self.facts.sort_by_key(|fact| fact.at.unwrap_or(u64::MAX));

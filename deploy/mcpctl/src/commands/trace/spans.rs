@@ -21,7 +21,7 @@ const SLACK_MS: u64 = 60_000;
 /// Adds the spans. That Jaeger cannot be asked is no failure of the rest.
 pub(super) async fn gather(jaeger: &Jaeger, id: &str, known: &mut Known) {
     if let Err(reason) = try_to(jaeger, id, known).await {
-        known.trouble = Some(format!("Jaeger could not be asked: {reason}"));
+        known.troubled(format!("Jaeger could not be asked: {reason}"));
     }
 }
 
