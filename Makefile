@@ -36,9 +36,10 @@ bench: nats-server ## ours against raw async-nats (QUICK=1 a first look, FULL=1 
 	$(CARGO) bench $(LOCKED) -p mcp-runtime --bench policies
 	@$(RELEASE)/against_raw $${ROWS:+"$$ROWS"}
 
-simulate: nats-server ## the workflow engine: 100,000 interleavings of its core, and 100,000 workflows that wait
+simulate: nats-server ## the workflow engine: 100,000 interleavings of its core, 100,000 workflows that wait, and a search over as many
 	MCP_SIMULATIONS=100000 $(CARGO) test $(LOCKED) -p mcp-workflow-engine --lib simulation -- --nocapture
 	CROWD=100000 $(CARGO) test $(LOCKED) -p mcp-tests --test workflows crowd -- --nocapture
+	$(CARGO) run $(LOCKED) --release -p mcp-benches --bin search
 
 faults: nats-server ## the matrix of faults (QUICK=1 the short cells, SEED=7 CELLS="F3 F5" replays some)
 	$(CARGO) build $(LOCKED) -p mcpctl

@@ -81,6 +81,55 @@ async fn a_workflow_whose_task_was_purged_gets_another_and_goes_on() -> TestResu
     .await
 }
 
+/// The note by which the engine of its version would find it was lost with its bucket.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_workflow_that_its_engine_has_not_heard_of_is_woken() -> TestResult {
+    bounded(LIMIT, async {
+        let author = Author::new().await?;
+        let desk = |version| {
+            Workflow::new("desk")
+                .version(version)
+                .state("open", WorkflowState::wait_for("close").then("closed"))
+                .state("closed", WorkflowState::end())
+        };
+        let first = author.engine(desk("1")).await?;
+        let create = author.workflows.create_workflow("desk", None, json!({}));
+        create.id("w").await?;
+        author.until_status("w", WorkflowStatus::Waiting).await;
+        first.drain().await;
+        let _second = author.engine(desk("2")).await?;
+        let told = author.workflows.signal_workflow("w", "close", json!({}));
+        assert!(told.timeout(Duration::from_millis(300)).await.is_err());
+        author.until_status("w", WorkflowStatus::Parked).await;
+        assert_eq!(
+            author.workflows.ailments(NOW).await?,
+            [],
+            "it waits rightly"
+        );
+        let definitions = author
+            .client
+            .jetstream()
+            .get_stream("KV_mcp_definitions")
+            .await?;
+        let note = "$KV.mcp_definitions.desk.1.parked.w";
+        eventually("its note is there", || async {
+            let purged = definitions.purge().filter(note).await;
+            purged.is_ok_and(|it| it.purged == 1)
+        })
+        .await;
+        let _first = author.engine(desk("1")).await?;
+        let found = author.workflows.ailments(NOW).await?;
+        let [ailment @ Ailment::Stranded(_)] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert!(author.workflows.heal(ailment).await?);
+        author.until_status("w", WorkflowStatus::Completed).await;
+        assert_eq!(author.workflows.ailments(NOW).await?, []);
+        Ok(())
+    })
+    .await
+}
+
 async fn nap(ctx: WorkflowContext<Journal>, _: Value) -> Result<Then, McpError> {
     match ctx.timed_out() {
         true => Ok(Then::complete()),

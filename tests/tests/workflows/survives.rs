@@ -8,15 +8,20 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use mcp_agent_sdk::{TestBroker, WorkflowError, WorkflowFilter, WorkflowStatus, Workflows};
+use mcp_agent_sdk::{
+    TestBroker, WorkflowError, WorkflowFilter, WorkflowRecord, WorkflowStatus, Workflows,
+};
 use mcp_tests::Process;
 use serde_json::json;
 use tokio::{sync::Notify, time::MissedTickBehavior};
 
-use crate::{TestResult, bounded, scene::Scene};
+use crate::{TestResult, bounded, family, scene::Scene};
 
 /// How many workflows, unless `SURVIVORS` says otherwise.
 const WORKFLOWS: usize = 1000;
+
+/// Of so many of them one is a family too: children, commands side by side, and all of it undone in the end.
+const FAMILIES: usize = 50;
 
 const ENGINES: usize = 3;
 
@@ -58,13 +63,21 @@ async fn survive() -> TestResult {
         Arc::clone(&enough),
     ));
     let ids: Vec<String> = (0..wanted).map(|number| format!("w{number}")).collect();
+    let families: Vec<String> = (0..wanted / FAMILIES)
+        .map(|number| format!("f{number}"))
+        .collect();
     let asking = tokio::spawn(create_and_approve(scene.workflows.clone(), ids.clone()));
+    let founding = families
+        .iter()
+        .map(|id| found(scene.workflows.clone(), id.clone()));
+    let founding = tokio::spawn(all_of(founding.collect()));
 
     tokio::time::sleep(Duration::from_secs(4)).await;
     broker.kill().await?;
     broker.restart().await?;
 
     asking.await??;
+    founding.await??;
     until_all_ended(&scene, wanted).await?;
     let took = began.elapsed();
     enough.notify_one();
@@ -78,11 +91,14 @@ async fn survive() -> TestResult {
     for id in &ids {
         scene.check_the_line(&scene.until_completed(id).await);
     }
+    for id in &families {
+        family::check(&scene, id).await?;
+    }
     let doubled = check_the_runs(&scene, &killed);
     println!(
         "{wanted} workflows in {took:.1?}, {} engines killed, {doubled} of {} runs repeated",
         killed.len(),
-        wanted * 3
+        scene.runs().len()
     );
     drop(engines);
     Ok(())
@@ -161,6 +177,19 @@ fn create(workflows: Workflows, id: String, approved: bool) -> Asked {
     })
 }
 
+fn found(workflows: Workflows, id: String) -> Asked {
+    Box::pin(async move {
+        let create = || {
+            let data = json!({"sleep_ms": 20});
+            workflows
+                .create_workflow("probe_family", None, &data)
+                .id(&id)
+                .into_future()
+        };
+        patiently(create).await.map(drop)
+    })
+}
+
 async fn approve(workflows: Workflows, id: String) -> Result<(), WorkflowError> {
     let signal = || {
         let signal = workflows.signal_workflow(&id, "approve", json!({}));
@@ -200,11 +229,9 @@ async fn until_all_ended(scene: &Scene, wanted: usize) -> TestResult {
     loop {
         let list = || Box::pin(scene.workflows.list_workflows(all));
         let all = patiently(list).await?;
-        let ended = all.iter().filter(|record| record.is_ended()).count();
-        if ended == wanted {
-            let failed = all
-                .iter()
-                .find(|record| record.status != WorkflowStatus::Completed);
+        let lines = || (all.iter()).filter(|record| record.definition.as_str() == "probe_pipeline");
+        if all.iter().all(WorkflowRecord::is_ended) && lines().count() == wanted {
+            let failed = lines().find(|record| record.status != WorkflowStatus::Completed);
             assert!(failed.is_none(), "{failed:?}");
             return Ok(());
         }
