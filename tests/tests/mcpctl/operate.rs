@@ -124,6 +124,24 @@ async fn doctor_sees_commands_that_wait_and_streams_that_were_changed() {
     );
     assert_eq!(check(&report, "agent probe")["level"], "ok");
 
+    // As an older release has made it: it works, and is less safe.
+    let outcomes = client.jetstream().get_stream("KV_mcp_outcomes").await;
+    let mut outcomes = outcomes.unwrap().cached_info().config.clone();
+    outcomes.allow_rollup = true;
+    client.jetstream().update_stream(&outcomes).await.unwrap();
+    let report = run(url, &["doctor", "--json"]).await.json();
+    let topology = check(&report, "topology");
+    assert_eq!(topology["level"], "warn", "{topology}");
+    for part in [
+        "bucket `mcp_outcomes`: rollup headers is on",
+        "mcpctl setup --upgrade",
+    ] {
+        assert!(topology.to_string().contains(part), "{topology}");
+    }
+    run(url, &["setup", "--upgrade"]).await;
+    let report = run(url, &["doctor", "--json"]).await.json();
+    assert_eq!(check(&report, "topology")["level"], "ok", "{report}");
+
     let mut events = client
         .jetstream()
         .get_stream("mcp_events")

@@ -26,13 +26,19 @@ pub(super) fn missing(missing: &[&str], all: usize) -> Finding {
 /// Compares with what the protocol needs. To be called only when nothing is missing: it would be created.
 pub(super) async fn settings(client: &Client, wanted: TopologyConfig) -> Result<Finding, Failure> {
     match topology::ensure(client.jetstream(), &wanted).await {
-        Ok(made) => Ok(Finding::ok(
-            "topology",
-            format!(
+        Ok(made) => {
+            let text = format!(
                 "all streams and buckets are as needed, {}",
                 shards(made.shards)
-            ),
-        )),
+            );
+            Ok(match upgradable(client, &wanted).await? {
+                None => Finding::ok("topology", text),
+                Some(changes) => {
+                    Finding::warn("topology", format!("{text}; to be improved: {changes}"))
+                        .remedy("`mcpctl setup --upgrade` does, and loses nothing")
+                }
+            })
+        }
         Err(TopologyError::Differs {
             object,
             differences,
@@ -44,6 +50,23 @@ pub(super) async fn settings(client: &Client, wanted: TopologyConfig) -> Result<
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What works as it is, and an upgrade would still change: an older release made it.
+async fn upgradable(client: &Client, wanted: &TopologyConfig) -> Result<Option<String>, Failure> {
+    let plan = topology::plan_upgrade(client.jetstream(), wanted).await?;
+    let rows: Vec<String> = plan
+        .changes()
+        .flat_map(|change| {
+            let rows = change.differences.iter();
+            rows.map(|row| format!("{}: {row}", change.object))
+        })
+        .collect();
+    Ok(match rows.split_first() {
+        None => None,
+        Some((first, [])) => Some(first.clone()),
+        Some((first, others)) => Some(format!("{first}, and {} more", others.len())),
+    })
 }
 
 fn shards(count: u16) -> String {
