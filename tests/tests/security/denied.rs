@@ -142,3 +142,24 @@ async fn who_is_there_may_be_seen_by_everybody_who_may_connect() -> TestResult {
     assert_eq!(shown.json()["agents"][0]["agent"], "worker", "{shown:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_trusts_not_or_is_not_trusted_is_told_so() -> TestResult {
+    let realm = Realm::found(&[]).await;
+    let place = |file: &str| realm.identity("admin").join(file).display().to_string();
+    let (seed, ca) = (place("user.nk"), place("ca.crt"));
+    let seed = ("MCP_NATS_NKEY", &*seed);
+    for (identity, says) in [
+        (&[seed][..], "UnknownIssuer"),
+        (&[seed, ("MCP_NATS_CA", &*ca)], "CertificateRequired"),
+    ] {
+        let url = realm.cluster.url();
+        let refused = run_with(realm.folder.path(), &url, &["agents"], identity).await;
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(
+            refused.stderr.contains(says) && refused.stderr.contains("MCP_NATS_CERT"),
+            "{refused:?}"
+        );
+    }
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! Which exit code and which remedy belong to the errors of the crates below.
 
+use std::{error::Error, io};
+
 use async_nats::ConnectErrorKind;
 use mcp_agent_sdk::{
     McpError, SendError, ServerError, WorkflowError,
@@ -44,6 +46,20 @@ impl From<ConfigError> for Failure {
     }
 }
 
+/// Why the two sides could not agree on TLS; `None` where it did not come to that.
+fn handshake(error: &dyn Error) -> Option<String> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.kind() == io::ErrorKind::InvalidData
+        {
+            return Some(error.to_string());
+        }
+        cause = error.source();
+    }
+    None
+}
+
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match &error {
@@ -52,6 +68,12 @@ impl From<ConnectError> for Failure {
             {
                 Self::usage(format!("`{url}` is no address of a server"))
                     .remedy("use one such as nats://127.0.0.1:4222")
+            }
+            ConnectError::Unreachable { url, source } if handshake(source).is_some() => {
+                let reason = handshake(source).unwrap_or_default();
+                Self::usage(format!("no TLS with the server at {url}: {reason}")).remedy(
+                    "name its authority with MCP_NATS_CA and the own certificate with MCP_NATS_CERT and MCP_NATS_KEY, or all of it with MCP_AUTH",
+                )
             }
             ConnectError::Unreachable { url, .. } => {
                 let here = ["127.0.0.1", "localhost", "[::1]"]
