@@ -187,6 +187,7 @@ async fn a_parent_waits_for_the_one_child_that_it_names() -> TestResult {
                 .await;
             if named == "second" {
                 let other = format!("{id}--1-slow");
+                author.until_status(&other, WorkflowStatus::Waiting).await;
                 workflows
                     .signal_workflow(&other, "light", json!({}))
                     .await?;
@@ -200,6 +201,8 @@ async fn a_parent_waits_for_the_one_child_that_it_names() -> TestResult {
                 );
             }
             let second = format!("{id}--1-second");
+            // That it is started is told after the record that waits for it.
+            author.until_status(&second, WorkflowStatus::Waiting).await;
             workflows
                 .signal_workflow(&second, "light", json!({}))
                 .await?;
