@@ -2,22 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
+use mcp_runtime::{McpError, Name};
+
 use crate::{
-    core::advance::{advance, advance_by_itself, fail},
+    core::{
+        Need,
+        advance::{Ran, advance, advance_by_itself, fail},
+        codes, refusal,
+    },
     effect::{Effect, MAX_PENDING},
     record::{ChildWait, Driver, WorkflowRecord, WorkflowStatus},
-};
-
-use mcp_runtime::Name;
-
-use crate::{
-    core::{Need, codes, refusal},
     shape::{StateShape, WorkflowShape},
+    task::Verb,
 };
 
 use super::{
-    Action, Drive, ELSEWHERE_DELAY, End, McpError, Migrations, Purpose, Ran, Room, Stage,
-    TOO_LARGE_DELAY, Takeover, Verb, Versioned,
+    Action, Drive, ELSEWHERE_DELAY, End, Migrations, Purpose, Room, Stage, TOO_LARGE_DELAY,
+    Takeover, Versioned,
 };
 
 /// A state whose engines vanished this often has killed them. More than a command is given: replicas die every few
