@@ -128,7 +128,7 @@ impl Observer {
             // Nothing at all: of the same bucket, others have seen it go.
             None => {
                 let left = OLDEST.checked_sub(late.by);
-                if let Some(left) = left.filter(|_| self.roll.has_forgotten()) {
+                if let Some(left) = left.filter(|_| late.is_forgotten) {
                     let (agent, instance) = (&late.key.0, &late.key.1);
                     let until = Instant::now() + left;
                     let notice = Notice::offline(agent, instance, FORGOTTEN, until);

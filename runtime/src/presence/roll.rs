@@ -21,17 +21,19 @@ pub type InstanceKey = (String, String);
 pub struct Roll {
     expected: HashMap<InstanceKey, Expected>,
     connected_at: Instant,
-    /// The highest revision that was heard.
-    newest: u64,
-    /// And the highest before the connection was lost.
-    newest_before: u64,
-    has_forgotten: bool,
+    /// The highest revision that was heard, and when the server stored it.
+    newest: (u64, Option<i64>),
+    /// The same as it was before the connection was lost.
+    newest_before: (u64, Option<i64>),
 }
 
 #[derive(Debug)]
 struct Expected {
     lifetime: Duration,
+    heard_at: Instant,
     look_at: Instant,
+    /// The server has lost its record since it was heard, so that nothing will tell of its expiry.
+    is_forgotten: bool,
 }
 
 impl Roll {
@@ -41,18 +43,25 @@ impl Roll {
         Self {
             expected: HashMap::new(),
             connected_at: now,
-            newest: 0,
-            newest_before: 0,
-            has_forgotten: false,
+            newest: (0, None),
+            newest_before: (0, None),
         }
     }
 
     /// Takes in what the server tells of an instance; returns whether to believe it. After a reconnection an expiry is believed
     /// only when the instance had an interval's time to write a record: the server may have expired what it could not be sent.
     pub fn hear(&mut self, change: &PresenceChange, now: Instant) -> bool {
-        // Within its life a bucket counts upwards; one that begins again is another one, of a server that had kept none.
-        self.has_forgotten |= change.revision <= self.newest_before;
-        self.newest = self.newest.max(change.revision);
+        // Within its life a bucket counts upwards; one that begins again is another one, of a server that had kept none. By the
+        // time, because an old change may come late over a new connection.
+        let (revision, at) = (change.revision, change.stored_at_ms);
+        if revision <= self.newest_before.0 && at > self.newest_before.1 {
+            let expected = self.expected.values_mut();
+            let unheard = expected.filter(|expected| expected.heard_at < self.connected_at);
+            unheard.for_each(|expected| expected.is_forgotten = true);
+        }
+        if revision >= self.newest.0 {
+            self.newest = (revision, at);
+        }
         let key = (change.agent.clone(), change.instance.clone());
         match &change.change {
             InstanceChange::Alive(_, lifetime) => self.expect(key, *lifetime, now),
@@ -74,15 +83,18 @@ impl Roll {
 
     /// Takes in what lay in the bucket.
     pub fn found(&mut self, found: &Found, now: Instant) {
-        self.newest = self.newest.max(found.revision);
         let key = (found.record.agent.clone(), found.record.instance.clone());
         self.expect(key, found.lifetime, now);
     }
 
     fn expect(&mut self, key: InstanceKey, lifetime: Duration, now: Instant) {
         if self.expected.len() < MOST || self.expected.contains_key(&key) {
-            let look_at = now + lifetime + SLACK;
-            let expected = Expected { lifetime, look_at };
+            let expected = Expected {
+                lifetime,
+                heard_at: now,
+                look_at: now + lifetime + SLACK,
+                is_forgotten: false,
+            };
             self.expected.insert(key, expected);
         }
     }
@@ -95,18 +107,12 @@ impl Roll {
     /// The connection was lost and is back: each instance has as long as its record lives to be heard.
     pub fn reconnected(&mut self, now: Instant) {
         self.connected_at = now;
-        self.newest_before = self.newest;
-        self.newest = 0;
-        self.has_forgotten = false;
+        if self.newest.0 > 0 {
+            self.newest_before = std::mem::take(&mut self.newest);
+        }
         for expected in self.expected.values_mut() {
             expected.look_at = now + expected.lifetime + SLACK;
         }
-    }
-
-    /// Whether what was heard since the last reconnection shows that the server had lost every record.
-    #[must_use]
-    pub fn has_forgotten(&self) -> bool {
-        self.has_forgotten
     }
 
     /// Those that should have been heard by now: whoever is not in the bucket has gone. They are named again after one of their
@@ -121,6 +127,7 @@ impl Roll {
                 Overdue {
                     key: key.clone(),
                     by,
+                    is_forgotten: expected.is_forgotten,
                 }
             })
             .collect()
@@ -135,6 +142,8 @@ pub struct Overdue {
     pub key: InstanceKey,
     /// For how long it is late: long, where the observer itself was held.
     pub by: Duration,
+    /// Whether the server had lost its record, as a restarted one does: then nobody was told of an expiry.
+    pub is_forgotten: bool,
 }
 
 #[cfg(test)]
@@ -148,7 +157,7 @@ mod tests {
             agent: "writer".to_owned(),
             instance: instance.to_owned(),
             revision,
-            stored_at_ms: None,
+            stored_at_ms: Some(1_000),
             change: what,
         }
     }
@@ -216,15 +225,32 @@ mod tests {
     #[test]
     fn a_bucket_that_counts_anew_is_one_that_was_forgotten() {
         let begin = Instant::now();
+        let after = |seconds: u32| begin + seconds * SECOND;
+        let at = |stored_at_ms, change| PresenceChange {
+            stored_at_ms,
+            ..change
+        };
         let mut roll = Roll::new(begin);
-        roll.hear(&alive("w1", 7, 3), begin);
-        roll.reconnected(begin);
-        roll.hear(&alive("w1", 8, 3), begin);
-        assert!(!roll.has_forgotten(), "the connection alone was lost");
-        roll.reconnected(begin);
-        roll.hear(&alive("w1", 1, 3), begin);
-        assert!(roll.has_forgotten());
-        roll.reconnected(begin);
-        assert!(!roll.has_forgotten());
+        for (revision, instance) in [(6, "w1"), (7, "w2")] {
+            roll.hear(&alive(instance, revision, 3), begin);
+        }
+        let forgotten = |roll: &mut Roll, now| -> Vec<(String, bool)> {
+            let late = roll.overdue(now).into_iter();
+            late.map(|late| (late.key.1, late.is_forgotten)).collect()
+        };
+        roll.reconnected(after(1));
+        roll.hear(&at(Some(999), alive("w1", 6, 3)), after(1));
+        roll.hear(&at(Some(1_001), alive("w1", 8, 3)), after(4));
+        let w2 = |is_forgotten| [("w2".to_owned(), is_forgotten)];
+        assert_eq!(
+            forgotten(&mut roll, after(5)),
+            w2(false),
+            "the connection alone was lost, and an old change came late"
+        );
+        roll.reconnected(after(6));
+        // Nothing is heard over this connection.
+        roll.reconnected(after(7));
+        roll.hear(&at(Some(2_000), alive("w1", 1, 3)), after(8));
+        assert_eq!(forgotten(&mut roll, after(11)), w2(true));
     }
 }
