@@ -114,8 +114,9 @@ impl<S: Send + Sync + 'static> Workflow<S> {
     }
 
     /// How a workflow of another version is taken over by this one, when somebody asks for that: with other data, and into
-    /// another state where that has another name. Pure: it sees the workflow and its data, and takes no effect. An error
-    /// refuses the migration, and the workflow stays on its version.
+    /// another state where that has another name. It is for checkpoints of that version, too. Workflows of versions that are not
+    /// declared are taken over as they are, and what they have completed is undone by states of the same names. Pure: it sees
+    /// the workflow and its data, and takes no effect. An error refuses the migration, and the workflow stays on its version.
     pub fn migrate_from<D, F>(mut self, version: &str, migrate: F) -> Self
     where
         D: DeserializeOwned,

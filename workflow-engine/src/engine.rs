@@ -188,6 +188,8 @@ impl Engine {
             }
         }
         let abandon = CancellationToken::new();
+        // From here on: what has begun ends with a start that fails.
+        let guard = abandon.clone().drop_guard();
         let places = config.concurrency.max(1) as usize;
         let families = definitions.families;
         let home = Home::new(worker, store, families, abandon.clone(), places);
@@ -212,7 +214,7 @@ impl Engine {
         Ok(Self {
             home,
             pulling,
-            _abandon: abandon.drop_guard(),
+            _abandon: guard,
         })
     }
 

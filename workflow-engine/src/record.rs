@@ -6,7 +6,7 @@ mod progress;
 
 pub use children::Child;
 pub(crate) use children::{
-    CHILD_ENDED, ChildEnd, ChildStart, ChildWait, MAX_CHILDREN, MAX_RESULT, Parent,
+    CHILD_ENDED, ChildEnd, ChildStart, ChildWait, MAX_CHILDREN, MAX_RESULT, Parent, ended_id,
 };
 pub(crate) use compensation::MAX_COMPENSATIONS;
 pub use compensation::{Compensation, CompensationProgress, CompensationStep};
@@ -283,10 +283,11 @@ impl WorkflowRecord {
         Format::Msgpack.encode(self)
     }
 
-    /// Whether a child has ended by what this record has heard.
+    /// Whether a child has ended by what this record has heard, or is about to hear that it never began.
     pub(crate) fn knows_end_of(&self, child: &Token) -> bool {
         let mut children = self.children.iter();
         children.any(|known| known.id == *child && !known.is_running())
+            || self.knows(&ended_id(child, 0))
     }
 
     /// Whether a task is part of it already.

@@ -20,6 +20,15 @@ use crate::{
     task::Task,
 };
 
+/// How often a checkpoint is looked at anew because somebody else has changed it.
+const MOST_LOOKS: u32 = 8;
+
+fn contended() -> StoreError {
+    StoreError::Unavailable {
+        reason: "the checkpoint is changed by others each time".to_owned(),
+    }
+}
+
 /// The buckets and streams of workflows in one namespace.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
@@ -189,14 +198,28 @@ impl Store {
         workflow_id: &str,
         name: &Name,
     ) -> Result<Option<(WorkflowCheckpoint, usize)>, StoreError> {
-        let key = format!("{workflow_id}.{name}");
-        let entry = self.of(workflow_id).checkpoints.read(&key).await?;
-        let body = entry
-            .map(|entry| entry.value)
-            .filter(|body| !body.is_empty());
-        // Something else under the key is no checkpoint of ours.
+        let entry = self.checkpoint_entry(workflow_id, name).await?;
+        // Something else under the key is no checkpoint of ours, nor is the mark of one that was deleted.
         let decoded = |body: Bytes| Some((WorkflowCheckpoint::decode(&body).ok()?, body.len()));
-        Ok(body.and_then(decoded))
+        Ok(entry.and_then(|entry| decoded(entry.value)))
+    }
+
+    /// What lies under a checkpoint's key; for an engine never old.
+    async fn checkpoint_entry(
+        &self,
+        workflow_id: &str,
+        name: &Name,
+    ) -> Result<Option<Entry>, StoreError> {
+        let key = format!("{workflow_id}.{name}");
+        let bucket = &self.of(workflow_id).checkpoints;
+        if !self.replicated {
+            return bucket.read(&key).await;
+        }
+        match bucket.read_from_leader(&key).await {
+            // Rights that were given before engines had this one.
+            Err(StoreError::Denied { .. }) => bucket.read(&key).await,
+            read => read,
+        }
     }
 
     /// Keeps a checkpoint, unless it or a later one of the same name is there.
@@ -205,24 +228,28 @@ impl Store {
         checkpoint: &WorkflowCheckpoint,
     ) -> Result<usize, StoreError> {
         let (id, name) = (checkpoint.workflow_id.as_str(), &checkpoint.name);
-        let latest = self.checkpoint(id, name).await?;
-        if latest.is_some_and(|latest| latest.epoch >= checkpoint.epoch) {
-            return Ok(0);
-        }
         let body = checkpoint.encode().map_err(|error| StoreError::Refused {
             code: 0,
             description: error.to_string(),
         })?;
         let size = body.len();
-        let message_id = format!("{id}.{}.checkpoint.{name}", checkpoint.epoch);
-        let bucket = &self.of(id).checkpoints;
-        bucket
-            .put(&format!("{id}.{name}"), &message_id, body)
-            .await?;
-        Ok(size)
+        let (key, bucket) = (format!("{id}.{name}"), &self.of(id).checkpoints);
+        for _ in 0..MOST_LOOKS {
+            let (revision, epoch) = self.latest(id, name).await?;
+            if epoch >= Some(checkpoint.epoch) {
+                return Ok(0);
+            }
+            match bucket.write(&key, revision, body.clone()).await {
+                Ok(_) => return Ok(size),
+                Err(WriteError::Store(error)) => return Err(error),
+                // Somebody has kept or deleted one meanwhile: perhaps a later one.
+                Err(_) => {}
+            }
+        }
+        Err(contended())
     }
 
-    /// Deletes the checkpoints of a name that are older than `epoch`: a deletion that comes late, of an engine that was
+    /// Deletes the checkpoints of a name that are not newer than `epoch`: a deletion that comes late, of an engine that was
     /// replaced, leaves what was made since.
     pub(crate) async fn delete_checkpoint(
         &self,
@@ -230,14 +257,30 @@ impl Store {
         name: &Name,
         epoch: u64,
     ) -> Result<(), StoreError> {
-        let latest = self.checkpoint(workflow_id, name).await?;
-        if latest.is_none_or(|latest| latest.epoch > epoch) {
-            return Ok(());
-        }
-        let bucket = &self.of(workflow_id).checkpoints;
-        let message_id = format!("{workflow_id}.{epoch}.delete.{name}");
         let key = format!("{workflow_id}.{name}");
-        bucket.purge(&key, &message_id).await
+        let bucket = &self.of(workflow_id).checkpoints;
+        for _ in 0..MOST_LOOKS {
+            let (revision, latest) = self.latest(workflow_id, name).await?;
+            if latest.is_none_or(|latest| latest > epoch) || bucket.purge_at(&key, revision).await?
+            {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+
+    /// The revision of what lies under a checkpoint's key, 0 for nothing, and its epoch if it is a checkpoint.
+    async fn latest(
+        &self,
+        workflow_id: &str,
+        name: &Name,
+    ) -> Result<(u64, Option<u64>), StoreError> {
+        let entry = self.checkpoint_entry(workflow_id, name).await?;
+        let Some(entry) = entry else {
+            return Ok((0, None));
+        };
+        let checkpoint = WorkflowCheckpoint::decode(&entry.value).ok();
+        Ok((entry.revision, checkpoint.map(|found| found.epoch)))
     }
 }
 

@@ -6,6 +6,7 @@ use futures_util::{StreamExt, stream};
 use mcp_agent_sdk::{
     McpError, RunningAgent, Workflow, WorkflowContext, WorkflowFilter, WorkflowState,
     WorkflowStatus, WorkflowTransitionResult as Then,
+    runtime::{DeadLetterFilter, DeadLetters},
 };
 use serde_json::{Value, json};
 
@@ -171,6 +172,50 @@ async fn a_migration_takes_state_and_data_over_or_leaves_both() -> TestResult {
         workflows.signal_workflow("paid", "paid", json!({})).await?;
         let done = author.until_status("paid", WorkflowStatus::Completed).await;
         assert_eq!(path(&done), ["pick", "gate", "till", "sent"]);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_onto_another_version_begins_with_what_that_makes_of_it() -> TestResult {
+    bounded(LIMIT, async {
+        let author = Author::new().await?;
+        let first = author.engine(definition("1")).await?;
+        let workflows = &author.workflows;
+        for (id, data) in [("paid", json!({"coins": 7})), ("gift", json!({}))] {
+            wait_at_the_gate(&author, id, data).await?;
+            workflows.create_workflow_checkpoint(id, "before").await?;
+        }
+        let fork = |id: &str, of: &str| {
+            let create = workflows.create_workflow("shop", None, json!({}));
+            create.id(id).fork_of(of, "before").version("3")
+        };
+        let is_refused = async |id: &'static str, of: &str, code: &str| {
+            drop(fork(id, of).await);
+            let letters = DeadLetters::new(&author.client);
+            mcp_tests::eventually("it is refused", || async {
+                let found = letters.list(&DeadLetterFilter::new().reason(code)).await;
+                found.is_ok_and(|found| found.len() == 1)
+            })
+            .await;
+        };
+        is_refused("early", "paid", "STATE_MISMATCH").await;
+        let _both = author.engines(vec![definition("1"), renamed()]).await?;
+        first.drain().await;
+        is_refused("second_gift", "gift", "A_GIFT").await;
+        fork("second", "paid").await?;
+        let forked = author.until_status("second", WorkflowStatus::Waiting).await;
+        assert_eq!(
+            (forked.version.as_str(), forked.state.as_str()),
+            ("3", "till")
+        );
+        assert_eq!(forked.data::<Value>()?, json!({"cents": 700}));
+        let origin = workflows.get_workflow("paid").await?.expect("it is there");
+        assert_eq!(
+            (origin.version.as_str(), origin.state.as_str()),
+            ("1", "gate")
+        );
         Ok(())
     })
     .await

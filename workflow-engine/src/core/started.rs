@@ -46,7 +46,12 @@ pub(crate) fn started(
             "the definition has no states".to_owned(),
         ));
     };
-    if let Some(shape) = shape.filter(|shape| shape.state(&state).is_none()) {
+    // What a migration makes of the origin's state is seen when it has run.
+    let migrates = |shape: &WorkflowShape| {
+        let of = origin.and_then(|origin| origin.version.as_ref());
+        task.state.is_none() && of.is_some_and(|of| shape.migrates_from.contains(of))
+    };
+    if let Some(shape) = shape.filter(|shape| shape.state(&state).is_none() && !migrates(shape)) {
         let states = shape.states.iter().map(|state| state.name.as_str());
         let states = states.collect::<Vec<_>>().join(", ");
         let message = format!("`{}` has no state `{state}`; it has {states}", shape.name);

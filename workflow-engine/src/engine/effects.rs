@@ -14,7 +14,7 @@ use tracing::Instrument;
 
 use crate::{
     checkpoint::WorkflowCheckpoint,
-    core::ended_attempt,
+    core::{Versioned, ended_attempt},
     effect::{Effect, EffectKind, EventEffect},
     failpoint::failpoint,
     record::{WorkflowRecord, WorkflowStatus},
@@ -269,7 +269,7 @@ impl Doing {
             failpoint("engine.before_timer");
             self.publish_timer(&timer, &message_id).await?;
             failpoint("engine.timer");
-            let now = self.home.store.read_fresh(id).await?;
+            let now = self.look().await?;
             match now.and_then(|now| Timer::waited_for(&now.record)) {
                 Some(other) if other != timer => timer = other,
                 _ => return Ok(()),
@@ -279,6 +279,27 @@ impl Doing {
         }
         Err(StoreError::Unavailable {
             reason: "the workflow waits for something else each time".to_owned(),
+        })
+    }
+
+    /// The record as it is now, however long the server is away; nobody else looks.
+    async fn look(&self) -> Result<Option<Versioned>, StoreError> {
+        let looking = async {
+            loop {
+                match self.home.store.read_fresh(self.record.id.as_str()).await {
+                    Err(StoreError::Unavailable { reason }) => {
+                        tracing::warn!(reason, "a timer cannot be looked after, trying again");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    looked => return looked,
+                }
+            }
+        };
+        let looked = self.home.abandon.run_until_cancelled(looking).await;
+        looked.unwrap_or_else(|| {
+            Err(StoreError::Unavailable {
+                reason: "the engine is gone".to_owned(),
+            })
         })
     }
 

@@ -240,10 +240,15 @@ async fn publish(home: &Home, task: &Task) -> Result<Stored, StoreError> {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", task.message_id());
     headers.insert("Content-Type", Format::Msgpack.content_type());
+    if task.task == Verb::Start {
+        // One that still waits or runs is recognised also when the stream has forgotten its id.
+        headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
+    }
     let subject = home.store.task_subject(task);
-    let publishing = transport::publish(&home.client, subject, headers, body, PUBLISH_TIME);
-    Ok(match publishing.await? {
-        true => Stored::Before,
-        false => Stored::Now,
-    })
+    match transport::publish(&home.client, subject, headers, body, PUBLISH_TIME).await {
+        Ok(true) => Ok(Stored::Before),
+        Ok(false) => Ok(Stored::Now),
+        Err(error) if error.is_conflict() => Ok(Stored::Before),
+        Err(error) => Err(error),
+    }
 }

@@ -110,11 +110,16 @@ impl ChildEnd {
         now_ms: u64,
     ) -> Result<Task, String> {
         let mut task = Task::new(Verb::Signal, definition, parent, now_ms);
-        task.id = format!("{}.{}.ended", self.id, self.epoch);
+        task.id = ended_id(&self.id, self.epoch);
         task.name = Some(Name::new(CHILD_ENDED).map_err(|error| error.to_string())?);
         task.data = Some(Raw::encode(self).map_err(|error| error.to_string())?);
         Ok(task)
     }
+}
+
+/// The id of the task by which a child tells its end; with epoch 0 that it never began.
+pub(crate) fn ended_id(child: &Token, epoch: u64) -> String {
+    format!("{child}.{epoch}.ended")
 }
 
 /// Which children are waited for.

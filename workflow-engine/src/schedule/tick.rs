@@ -50,13 +50,19 @@ async fn tick<S: Send + Sync + 'static>(
         .map_err(|error| McpError::permanent(code::INVALID_PARAMETERS).message(error))?;
     let now_ms = server_now_ms(ctx.client());
     if let Some(signal) = ctx.signal() {
+        // What was due before somebody said so is not what it was said of.
+        for at in plan.due(signal.at.min(now_ms)) {
+            fire(&ctx, &mut plan, at, &stamp(at)).await?;
+        }
         match signal.name.as_str() {
             DEFINE => plan = defined(&plan, signal.data.decode())?,
             PAUSE => plan.pause(),
             RESUME => plan.resume(now_ms),
             REMOVE => plan.remove(),
             RUN_NOW if !plan.removed => {
-                fire(&ctx, &mut plan, signal.at, &format!("now-{}", signal.at)).await?;
+                // Two may have been asked for at the same time; each is an entry of its own.
+                let own = format!("now-{}-{}", signal.at, ctx.entry());
+                fire(&ctx, &mut plan, signal.at, &own).await?;
             }
             _ => {}
         }

@@ -71,6 +71,15 @@ impl Times {
         const COUNTED: u64 = 100_000;
         let mut due = std::collections::VecDeque::new();
         let (mut at, mut left_out) = (Some(first_ms), 0);
+        if let Self::Every { every_ms, .. } = self {
+            // The last ones are known without going through the others.
+            let passed = now_ms.saturating_sub(first_ms) / (*every_ms).max(1);
+            left_out = passed.saturating_sub(most.max(1) as u64);
+            at = left_out
+                .checked_mul(*every_ms)
+                .and_then(|ms| first_ms.checked_add(ms));
+            left_out = left_out.min(COUNTED - 1 - most as u64);
+        }
         while let Some(time) = at.filter(|time| *time <= now_ms && left_out < COUNTED) {
             due.push_back(time);
             if due.len() > most {
@@ -133,6 +142,20 @@ mod tests {
     fn cron(cron: &str, zone: &str) -> Times {
         let (cron, zone) = (cron.to_owned(), zone.to_owned());
         Times::Cron { cron, zone }
+    }
+
+    #[test]
+    fn of_more_missed_times_than_are_counted_the_last_are_made_up_for() {
+        let every = Times::Every {
+            every_ms: 1_000,
+            from_ms: 5_000,
+        };
+        let days = 3 * 86_400_000;
+        let (due, left_out) = every.due(5_000, days + 5_999, 2);
+        assert_eq!(due, [days + 4_000, days + 5_000]);
+        assert!(left_out > 90_000, "{left_out}");
+        assert_eq!(every.due(5_000, 4_999, 2), (Vec::new(), 0));
+        assert_eq!(every.due(5_000, 6_500, 5), (vec![5_000, 6_000], 0));
     }
 
     #[test]

@@ -164,7 +164,10 @@ impl Workflows {
     ) -> Result<Option<Ailment>, WorkflowError> {
         let (store, id) = (self.store().await?, record.id.as_str());
         let helped = store.is_queued(&record.definition, id).await?
-            || (record.driver.is_none() && store.has_timer(&record.definition, id).await?);
+            // The timer of a wait that it was parked in says nothing of its version.
+            || (record.driver.is_none()
+                && record.status != WorkflowStatus::Parked
+                && store.has_timer(&record.definition, id).await?);
         let same = store
             .read_fresh(id)
             .await?

@@ -125,12 +125,19 @@ impl IntoFuture for CreateWorkflow {
 }
 
 impl Workflows {
-    async fn start(&self, task: Task) -> Result<WorkflowRecord, WorkflowError> {
+    async fn start(&self, mut task: Task) -> Result<WorkflowRecord, WorkflowError> {
         // Looks first, and patiently: from here on the server is there.
         let mut existing = self.get_workflow(task.workflow_id.as_str()).await?;
         let store = self.store().await?;
         // Mistakes are found here rather than among the dead letters.
         let beginning = self.beginning(&task).await?;
+        // An engine without the version could only guess where that begins.
+        if let Some(version) = task.version.clone().filter(|_| task.from.is_none()) {
+            let versions = self.versions(&task.definition).await?;
+            let pinned = versions.iter().find(|shape| shape.version == version);
+            let initial = pinned.map(|shape| shape.initial.clone());
+            task.state = task.state.or(initial);
+        }
         let body = task.encode().map_err(|error| WorkflowError::Invalid {
             reason: error.to_string(),
         })?;

@@ -91,12 +91,20 @@ impl Drive {
                 self.origin = Some(WorkflowCheckpoint {
                     state,
                     data,
+                    version: self.task.version.clone(),
                     ..origin
                 });
                 self.start()
             }
             Err(error) => self.refuse(error),
         }
+    }
+
+    /// Whether a fork is to have another version than its origin: only an engine with that one can say what becomes of the data.
+    pub(super) fn is_fork_onto_another(&self) -> bool {
+        let origin = self.origin.as_ref();
+        let is_other = |origin: &WorkflowCheckpoint| origin.version != self.task.version;
+        self.task.version.is_some() && origin.is_some_and(is_other)
     }
 
     /// A task came before the workflow's first state has ended: the record is written for it, and the start drives.

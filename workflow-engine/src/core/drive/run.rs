@@ -251,7 +251,8 @@ impl Drive {
         let written = self.base.as_ref().is_some_and(|base| base.revision > 0);
         // One that drives already has been taken in: what is missing then is the version that it led to.
         let refusable = (self.record()).is_none_or(|record| !record.knows(&self.task.id));
-        if self.task.task == Verb::Migrate && !elsewhere && refusable {
+        let migrates = self.task.task == Verb::Migrate && refusable;
+        if (migrates || (self.is_fork_onto_another() && !written)) && !elsewhere {
             let version = self.task.version.as_deref().unwrap_or_default();
             let message = format!(
                 "no engine has version {version} of `{}`",

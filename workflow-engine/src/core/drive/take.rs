@@ -38,12 +38,11 @@ impl Drive {
             self.stage = Stage::AskingForTarget(version.clone());
             return Action::AskForVersion(version);
         }
-        // A stop needs no more of the definition than any version has, nor does what has ended.
-        let stops = first.is_some_and(|task| task.task == Verb::Stop)
-            || self
-                .record()
-                .and_then(|record| record.rest)
-                .is_some_and(WorkflowStatus::is_ended);
+        // A stop needs no more of the definition than any version has, nor does what has ended, unless it is to go on.
+        let goes_on = first.is_some_and(|task| matches!(task.task, Verb::Restore | Verb::Resume));
+        let has_ended =
+            (self.record().and_then(|record| record.rest)).is_some_and(WorkflowStatus::is_ended);
+        let stops = first.is_some_and(|task| task.task == Verb::Stop) || (has_ended && !goes_on);
         let newest = || self.shapes.last().filter(|_| stops).cloned();
         let shape = target.or_else(|| self.shape().cloned()).or_else(newest);
         let Some(shape) = shape else {

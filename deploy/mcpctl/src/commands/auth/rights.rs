@@ -173,8 +173,9 @@ impl Drawing<'_> {
             self.reads(&format!("{ns}_checkpoints_{shard}"), ">");
             self.api(format_args!("DIRECT.GET.KV_{ns}_workflows_{shard}"));
             self.api(format_args!("DIRECT.GET.KV_{ns}_checkpoints_{shard}"));
-            // Whoever is about to say that there is no such workflow asks the leader once more.
+            // Whoever is about to say that there is no such workflow, or decides by a checkpoint, asks the leader.
             self.api(format_args!("STREAM.MSG.GET.KV_{ns}_workflows_{shard}"));
+            self.api(format_args!("STREAM.MSG.GET.KV_{ns}_checkpoints_{shard}"));
             self.api(format_args!("STREAM.MSG.GET.{ns}_tasks_{shard}"));
         }
     }
