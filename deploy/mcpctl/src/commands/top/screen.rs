@@ -1,10 +1,10 @@
 //! The live screen: looks at intervals, keys at any time.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, error::Elapsed, interval, timeout},
 };
 
 use super::{
@@ -67,17 +67,43 @@ pub(super) async fn run(
         match next {
             Next::Draw => {}
             Next::End => return Ok(()),
-            // Keys wait meanwhile: a look takes milliseconds, and is given up after some seconds.
-            Next::Look => match timeout(PATIENCE, observer.look()).await {
-                Ok(Ok(look)) => {
+            Next::Look => match look(&mut observer, &mut terminal, &mut signals, &mut view).await {
+                None => return Ok(()),
+                Some(Ok(Ok(look))) => {
                     board = Board::of(Some(&last), &look);
                     heading.clock = super::clock();
                     heading.trouble = None;
                     last = look;
                 }
-                Ok(Err(failure)) => heading.trouble = Some(trouble(last.at, &failure.sentence())),
-                Err(_) => heading.trouble = Some(trouble(last.at, "the server does not answer")),
+                Some(Ok(Err(failure))) => {
+                    heading.trouble = Some(trouble(last.at, &failure.sentence()))
+                }
+                Some(Err(_)) => {
+                    heading.trouble = Some(trouble(last.at, "the server does not answer"))
+                }
             },
+        }
+    }
+}
+
+/// Looks, unless somebody ends it meanwhile: a server that is away must not hold up who wants to leave. Other keys show with
+/// what was seen.
+async fn look(
+    observer: &mut Observer,
+    terminal: &mut Terminal,
+    signals: &mut Signals,
+    view: &mut View,
+) -> Option<Result<Result<Look, Failure>, Elapsed>> {
+    let mut looking = pin!(timeout(PATIENCE, observer.look()));
+    loop {
+        tokio::select! {
+            looked = &mut looking => return Some(looked),
+            key = terminal.key() => {
+                if matches!(key.map_or(Next::End, |key| pressed(key, view)), Next::End) {
+                    return None;
+                }
+            }
+            () = signals.next() => return None,
         }
     }
 }
