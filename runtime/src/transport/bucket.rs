@@ -156,20 +156,7 @@ impl Bucket {
         self.store_at(key, revision, headers).await
     }
 
-    /// Removes a key and its history; once for each `message_id` within the stream's deduplication window. Only
-    /// the bucket of checkpoints allows it.
-    ///
-    /// # Errors
-    /// When the server does not store the purge.
-    pub async fn purge(&self, key: &str, message_id: &str) -> Result<(), StoreError> {
-        let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", message_id);
-        headers.insert("KV-Operation", "PURGE");
-        headers.insert("Nats-Rollup", "sub");
-        self.store(key, headers, Bytes::new()).await.map(drop)
-    }
-
-    /// As [`Bucket::purge`], when `revision` is still what lies under the key; returns whether it was.
+    /// As [`Bucket::delete_at`], with the key's history. Only the bucket of checkpoints allows it.
     ///
     /// # Errors
     /// When the server does not store the purge.
