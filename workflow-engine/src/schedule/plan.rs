@@ -220,21 +220,29 @@ impl Plan {
 
     /// The times to see to now, and the plan as it is after that.
     pub(super) fn due(&mut self, now_ms: u64) -> Vec<u64> {
-        let Some(next) = self.next.filter(|next| *next <= now_ms && self.is_active()) else {
+        self.due_until(now_ms, now_ms)
+    }
+
+    /// The same for times up to one that has passed; how late they are is still judged by now.
+    pub(super) fn due_until(&mut self, until_ms: u64, now_ms: u64) -> Vec<u64> {
+        let Some(next) = self
+            .next
+            .filter(|next| *next <= until_ms && self.is_active())
+        else {
             return Vec::new();
         };
         let most = match self.catch_up {
             CatchUp::Skip | CatchUp::Once => 1,
             CatchUp::All => MOST_MADE_UP,
         };
-        let (mut due, left_out) = self.times.due(next, now_ms, most);
+        let (mut due, left_out) = self.times.due(next, until_ms, most);
         self.missed = self.missed.saturating_add(left_out);
         if self.catch_up == CatchUp::Skip {
             let before = due.len();
-            due.retain(|at| now_ms - at <= LATE_MS);
+            due.retain(|at| now_ms.saturating_sub(*at) <= LATE_MS);
             self.missed = self.missed.saturating_add((before - due.len()) as u64);
         }
-        self.next = self.times.next(now_ms);
+        self.next = self.times.next(until_ms);
         due
     }
 
@@ -322,6 +330,21 @@ impl From<Plan> for ScheduleInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_before_a_signal_that_was_taken_late_is_late_itself() {
+        let check = |catch_up, expected: &[u64]| {
+            let mut plan = plan(catch_up);
+            let next = plan.next.unwrap();
+            let due = plan.due_until(next + 5_000, next + 3_600_000);
+            assert_eq!(due.iter().map(|at| at - next).collect::<Vec<_>>(), expected);
+            assert_eq!(plan.next, Some(next + 10_000));
+            assert_eq!(plan.missed, 1 - expected.len() as u64);
+        };
+        check(CatchUp::Skip, &[]);
+        check(CatchUp::Once, &[0]);
+        check(CatchUp::All, &[0]);
+    }
 
     /// Every 10 s from 10 s on.
     fn plan(catch_up: CatchUp) -> Plan {

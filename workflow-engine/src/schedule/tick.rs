@@ -51,7 +51,7 @@ async fn tick<S: Send + Sync + 'static>(
     let now_ms = server_now_ms(ctx.client());
     if let Some(signal) = ctx.signal() {
         // What was due before somebody said so is not what it was said of.
-        for at in plan.due(signal.at.min(now_ms)) {
+        for at in plan.due_until(signal.at.min(now_ms), now_ms) {
             fire(&ctx, &mut plan, at, &stamp(at)).await?;
         }
         match signal.name.as_str() {
